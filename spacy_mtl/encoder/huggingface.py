@@ -1,0 +1,244 @@
+"""Hugging Face models and tokenizers: found by name or path, stripped of whatever would fetch or run code."""
+
+import contextlib
+import inspect
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
+
+from ..errors import ConfigError, bad_number, cannot_load, no_fast_tokenizer, not_one_of
+from ..text.wordpieces import find_affixes
+from ..types import Affixes
+
+ATTENTION = ("sdpa", "eager")
+_CODE_KEYS = ("auto_map", "custom_pipelines", "quantization_config", "kernel_config", "use_kernels")
+_CODE_KEY_ENDS = ("attn_implementation", "attn_implementation_internal", "experts_implementation")
+_PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash")
+_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, TypeError)
+
+
+@dataclass
+class HuggingFaceEncoder:
+    """A loaded encoder: the torch module, its tokenizer, and the tokenizer's files as they go to disk."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    tokenizer_files: dict[str, bytes]
+    affixes: Affixes
+
+    @property
+    def width(self) -> int:
+        """Width of the encoder's output vectors."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def max_window(self) -> int | None:
+        """Most wordpieces that fit beside the special tokens; None where positions are relative."""
+        positions = _max_positions(self.model)
+        return None if positions is None else positions - len(self.affixes)
+
+
+def load_pretrained(
+    name: str, *, transformer_config: dict[str, Any], tokenizer_config: dict[str, Any]
+) -> HuggingFaceEncoder:
+    """Load a pretrained encoder with its fast tokenizer. Code that a repository brings is never run.
+
+    name: a folder, or a name on a model hub. transformer_config: settings that replace those of its config.json,
+        and `attn_implementation`. tokenizer_config: keyword arguments for its tokenizer.
+
+    Raises ConfigError where the model or a fast tokenizer cannot be had.
+    """
+    attention = transformer_config.get("attn_implementation")
+    overrides = {k: v for k, v in transformer_config.items() if k != "attn_implementation"}
+    with quiet():
+        try:
+            raw, _ = PretrainedConfig.get_config_dict(name)
+            config = make_config({**raw, **overrides})
+            cls = model_class(config)
+            model = cls.from_pretrained(
+                name,
+                config=with_attention(config, cls, attention),
+                trust_remote_code=False,
+                **_without_pooler(cls),
+            )
+            tokenizer = AutoTokenizer.from_pretrained(
+                name, **{**tokenizer_config, "use_fast": True, "trust_remote_code": False}
+            )
+        except ConfigError:
+            raise
+        except _LOAD_ERRORS as error:
+            raise cannot_load(name, key="model.name", reason=_first_line(error)) from error
+        if not isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
+            raise no_fast_tokenizer(name, key="model.name")
+        files = _tokenizer_files(tokenizer)
+    return assemble(model.float(), files)
+
+
+def assemble(model: PreTrainedModel, tokenizer_files: dict[str, bytes]) -> HuggingFaceEncoder:
+    """Put a model and the files of its tokenizer together."""
+    tokenizer = Tokenizer.from_str(tokenizer_files["tokenizer.json"].decode("utf8"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    pad_id = model.config.pad_token_id
+    affixes = find_affixes(tokenizer, 0 if pad_id is None else int(pad_id))
+    return HuggingFaceEncoder(model, tokenizer, tokenizer_files, affixes)
+
+
+def empty_model(config_values: dict[str, Any]) -> PreTrainedModel:
+    """Build the module that a config describes, with weights that are still to be filled in."""
+    config = make_config(config_values)
+    cls = model_class(config)
+    with quiet(), _no_init_weights():
+        model = cls(with_attention(config, cls, None), **_without_pooler(cls))
+        model.tie_weights()
+    return model
+
+
+def make_config(values: dict[str, Any]) -> PretrainedConfig:
+    """Make a config from the contents of a config.json, without the keys that would fetch or run code."""
+    values = strip_code_keys(values)
+    model_type = values.pop("model_type", None)
+    if model_type is None:
+        raise ValueError("its config.json has no `model_type`.")
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except ValueError as error:
+        raise ValueError(
+            f"its `model_type` is `{model_type}`, which the installed transformers "
+            f"{transformers.__version__} does not know."
+        ) from error
+
+
+def strip_code_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """Drop every key, at any depth, that makes Hugging Face fetch kernels or run a repository's code."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in _CODE_KEYS or key in _PRIVATE_KEYS or key.endswith(_CODE_KEY_ENDS):
+            continue
+        kept[key] = strip_code_keys(value) if isinstance(value, dict) else value
+    return kept
+
+
+def config_json(config: PretrainedConfig) -> bytes:
+    """A config.json that Hugging Face reads back, without traces of the machine that wrote it."""
+    values = strip_code_keys(json.loads(config.to_json_string(use_diff=True)))
+    return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode("utf8")
+
+
+def model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class of the bare encoder: for encoder-decoder models such as T5, of its encoder alone."""
+    mapping = (
+        transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
+        if config.is_encoder_decoder or config.model_type in ("t5", "mt5", "umt5")
+        else transformers.MODEL_MAPPING
+    )
+    try:
+        found = mapping[type(config)]
+    except KeyError:
+        raise ValueError(
+            f"its `model_type` is `{config.model_type}`, which has no encoder that reads text on its own."
+        ) from None
+    return found[0] if isinstance(found, (tuple, list)) else found
+
+
+def with_attention(
+    config: PretrainedConfig, cls: type[PreTrainedModel], attention: str | None
+) -> PretrainedConfig:
+    """Choose the attention implementation: what was asked for, else torch's fused one where the model has it."""
+    if attention is not None and attention not in ATTENTION:
+        raise not_one_of(
+            attention, key="model.transformer_config.attn_implementation", choices=ATTENTION
+        )
+    fused = getattr(cls, "_supports_sdpa", False)
+    if attention == "sdpa" and not fused:
+        raise ConfigError(
+            f"`model.transformer_config.attn_implementation = 'sdpa'`: `{cls.__name__}` has no such attention. "
+            "Leave the key out or set it to `eager`."
+        )
+    config._attn_implementation = attention or ("sdpa" if fused else "eager")
+    return config
+
+
+def check_window(window: int | None, stride: int | None, *, limit: int | None) -> tuple[int, int]:
+    """Resolve window and stride, in wordpieces without special tokens, against what the encoder can read.
+
+    Defaults: a window of 256, or all that the encoder reads if that is less; a stride of seven eighths of it.
+    """
+    if window is None:
+        window = 256 if limit is None else min(256, limit)
+    if window < 1 or (limit is not None and window > limit):
+        most = "" if limit is None else f" and at most {limit}, which is what this encoder can read"
+        raise bad_number(window, key="model.window", need=f"at least 1{most}")
+    if stride is None:
+        stride = max(window - window // 8, 1)
+    if not 1 <= stride <= window:
+        raise bad_number(stride, key="model.stride", need=f"from 1 to the window, {window}")
+    return window, stride
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Hugging Face's loading reports: a missing pooler is what we want, progress bars are not."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(logging.CRITICAL)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _no_init_weights() -> contextlib.AbstractContextManager[None]:
+    try:  # transformers 5
+        from transformers.initialization import no_init_weights
+    except ImportError:
+        from transformers.modeling_utils import no_init_weights
+    context: contextlib.AbstractContextManager[None] = no_init_weights()
+    return context
+
+
+def _without_pooler(cls: type[PreTrainedModel]) -> dict[str, bool]:
+    """BERT's pooler on top of [CLS] gets no gradient from token vectors: leave it out."""
+    takes = "add_pooling_layer" in inspect.signature(cls.__init__).parameters
+    return {"add_pooling_layer": False} if takes else {}
+
+
+def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
+    """The tokenizer in the form that every version of transformers reads back as it is.
+
+    The generic class takes tokenizer.json at its word; the model's own class would rebuild parts of it.
+    """
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": min(int(tokenizer.model_max_length), 10**9),
+        "clean_up_tokenization_spaces": False,
+        **{k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
+    }
+    return {
+        "tokenizer.json": tokenizer.backend_tokenizer.to_str().encode("utf8"),
+        "tokenizer_config.json": (json.dumps(settings, indent=2) + "\n").encode("utf8"),
+    }
+
+
+def _max_positions(model: PreTrainedModel) -> int | None:
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if isinstance(table, torch.nn.Embedding):
+        # RoBERTa's positions start behind the padding id.
+        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return int(positions) if positions and positions > 0 else None
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+    return line if line.endswith(".") else f"{line}."

@@ -1,0 +1,62 @@
+"""Which parameters belong to which depth of an encoder: for freezing and for layer-wise learning rates."""
+
+from torch import nn
+
+from ..errors import bad_number
+
+
+def find_layers(model: nn.Module) -> nn.ModuleList:
+    """The stack of layers: the first list of modules as long as the config says."""
+    depth = getattr(model.config, "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return module
+    raise ValueError(f"`{type(model).__name__}` has no list of {depth} layers.")
+
+
+def depths(model: nn.Module) -> dict[str, int]:
+    """Depth of each parameter by name: 0 for embeddings, 1 to n for the layers, n + 1 for what follows them."""
+    layers = find_layers(model)
+    in_layer = {id(p): i for i, layer in enumerate(layers, 1) for p in layer.parameters()}
+    embedding = {id(p) for module in _embeddings(model, layers) for p in module.parameters()}
+    last = len(layers) + 1
+    return {
+        name: 0 if id(p) in embedding else in_layer.get(id(p), last)
+        for name, p in model.named_parameters()
+    }
+
+
+def freeze(model: nn.Module, *, layers: int | str, embeddings: bool) -> None:
+    """Stop training the first `layers` layers (`"all"`: the whole encoder) and, if asked, the embeddings."""
+    n_layers = len(find_layers(model))
+    if layers != "all" and not (
+        isinstance(layers, int) and not isinstance(layers, bool) and 0 <= layers <= n_layers
+    ):
+        need = f"`all` or the number of layers to freeze from the bottom, 0 to {n_layers}"
+        raise bad_number(layers, key="model.freeze_layers", need=need)
+    depth = depths(model)
+    for name, parameter in model.named_parameters():
+        frozen = layers == "all" or (embeddings and depth[name] == 0)
+        if layers != "all" and 1 <= depth[name] <= int(layers):
+            frozen = True
+        parameter.requires_grad_(not frozen)
+
+
+def checkpoint_layers(model: nn.Module) -> None:
+    """Let the backward pass compute each layer's activations again instead of keeping them."""
+    enable = getattr(model, "activation_checkpointing_enable", None)  # transformers 5
+    if enable is None:
+        enable = model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def _embeddings(model: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
+    """Modules named after embeddings, and embedding tables, that are not inside a layer."""
+    inside = {id(module) for module in layers.modules()}
+    found = []
+    for name, module in model.named_modules():
+        leaf = name.rsplit(".", 1)[-1]
+        named = leaf in ("embeddings", "embed_tokens", "embeddings_project", "shared")
+        if named and id(module) not in inside:
+            found.append(module)
+    return found

@@ -1,0 +1,81 @@
+"""What the device can compute in, and what was asked for."""
+
+import torch
+
+from ..errors import ConfigError, not_one_of
+from ..types import PRECISIONS
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def cpu_has_fast_bf16() -> bool:
+    """True where bf16 matrix products have instructions of their own (AMX, AVX512-BF16)."""
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    if "AVX512" not in capabilities:
+        return False
+    return _cpu_flag("_is_amx_tile_supported") or _cpu_flag("_is_avx512_bf16_supported")
+
+
+def _cpu_flag(name: str) -> bool:
+    probe = getattr(torch.cpu, name, None)
+    return bool(probe()) if probe is not None else False
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of the encoder's matrix products; weights and token vectors stay in fp32.
+
+    `auto` takes bf16 where the device computes it natively, fp16 on older CUDA devices, else fp32.
+
+    Raises ConfigError for an unknown name and for a precision that the device does not have.
+    """
+    if precision not in PRECISIONS:
+        raise not_one_of(precision, key="model.precision", choices=PRECISIONS)
+    if precision == "auto":
+        return _best(device)
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError(
+            f"`model.precision = 'bf16'` is not supported by `{torch.cuda.get_device_name(device)}`. "
+            "Set `model.precision` to `auto`, `fp16` or `fp32`."
+        )
+    return _DTYPES[precision]
+
+
+def _best(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device)[0] >= 8:
+            return torch.bfloat16
+        return torch.float16 if torch.cuda.get_device_capability(device)[0] >= 7 else torch.float32
+    if device.type == "cpu" and cpu_has_fast_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Context in which matrix products run in `dtype`; does nothing for fp32."""
+    low = dtype in (torch.bfloat16, torch.float16)
+    return torch.autocast(device.type, dtype=dtype if low else None, enabled=low)
+
+
+class LossScale:
+    """fp16's dynamic loss scale: gradients are multiplied by it before the backward pass, divided after it.
+
+    Halved when a gradient overflows, doubled after `patience` steps without one
+    (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2).
+    """
+
+    def __init__(self, value: float = 2.0**16, patience: int = 2000) -> None:
+        self.value = value
+        self.patience = patience
+        self.good_steps = 0
+
+    def unscale(self, gradients: list[torch.Tensor]) -> bool:
+        """Divide the gradients in place. Returns False, and lowers the scale, if one is not finite."""
+        torch._foreach_mul_(gradients, 1.0 / self.value)
+        norms = torch.stack(torch._foreach_norm(gradients))
+        if not bool(torch.isfinite(norms).all()):
+            self.value, self.good_steps = max(self.value / 2, 1.0), 0
+            return False
+        self.good_steps += 1
+        if self.good_steps % self.patience == 0:
+            self.value *= 2
+        return True

@@ -1,0 +1,106 @@
+"""What we tell the user: the value in backticks, where it stands, what to do."""
+
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A setting cannot work. Names the value, its place in the config and the fix."""
+
+
+class CheckpointError(ValueError):
+    """A saved model is damaged or not ours. Names the file."""
+
+
+class ListenerError(ValueError):
+    """A listener was not served. Says why in plain words, and what to change."""
+
+
+def not_one_of(value: object, *, key: str, choices: Iterable[str]) -> ConfigError:
+    options = ", ".join(f"`{choice}`" for choice in choices)
+    return ConfigError(f"`{key} = {value!r}` is not supported. Set `{key}` to one of {options}.")
+
+
+def bad_number(value: object, *, key: str, need: str) -> ConfigError:
+    return ConfigError(f"`{key} = {value!r}` cannot be used: it must be {need}.")
+
+
+def cannot_load(name: str, *, key: str, reason: object) -> ConfigError:
+    return ConfigError(
+        f"The encoder `{name}` cannot be loaded: {reason} "
+        f"Set `{key}` to a folder with a Hugging Face model or to the name of one on a model hub that this "
+        "machine can reach."
+    )
+
+
+def no_fast_tokenizer(name: str, *, key: str) -> ConfigError:
+    return ConfigError(
+        f"The encoder `{name}` has no fast tokenizer, which is needed to align wordpieces with tokens. "
+        f"Set `{key}` to a model that ships a `tokenizer.json`, or convert its tokenizer with "
+        "`transformers.AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)`."
+    )
+
+
+def not_loaded() -> ConfigError:
+    return ConfigError(
+        "The encoder has no weights yet. Call `nlp.initialize()` to load the pretrained ones "
+        "that `[components.shared_transformer.model] name` points to, or load a saved pipeline with "
+        "`spacy.load`."
+    )
+
+
+def no_upstream(upstream: str) -> ConfigError:
+    wanted = "a component with `factory = \"shared_transformer\"`"
+    if upstream != "*":
+        wanted = f"a shared_transformer component that is called `{upstream}`"
+    return ConfigError(
+        f"A listener with `upstream = \"{upstream}\"` has nobody to listen to. It needs {wanted} that stands before "
+        "its own component in `[nlp] pipeline`. Add one, or set the listener's `upstream` to the name of the one "
+        'that is there ("*" takes any).'
+    )
+
+
+def wrong_width(task: str, *, width: int, expected: int, upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`[components.{task}.model.tok2vec] width = {width}` does not fit: `{upstream}` serves vectors of width "
+        f"{expected}. Set `width = {expected}`, or use "
+        '`@architectures = "spacy_mtl.SharedTransformerListener.v1"`, which finds its width by itself.'
+    )
+
+
+def not_encoded(task: str, *, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` was asked about a document that `{upstream}` has not encoded (its `doc.tensor` is empty). "
+        f"If `{upstream}` is disabled or excluded, enable it; if it is in `[training] frozen_components`, add it to "
+        "`[training] annotating_components` as well; if a `doc_cleaner` has freed the vectors, run the pipeline on the "
+        "text again."
+    )
+
+
+def not_in_batch(task: str, *, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` is training on a document that is not in the batch that `{upstream}` has just encoded. Both must "
+        "see the same `Doc` objects in one `nlp.update` call: a component between them may have replaced the documents "
+        f"(move it behind `{task}`), or `{upstream}` was left out of this update (then add it to "
+        "`[training] annotating_components`)."
+    )
+
+
+def retokenized(task: str, *, n_tokens: int, n_vectors: int, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` received a document of {n_tokens} tokens that had {n_vectors} tokens when `{upstream}` encoded it. "
+        f"A component between them changes the tokenization: move it before `{upstream}` or behind `{task}`."
+    )
+
+
+def late_gradient(task: str, *, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` returned the gradient of a batch whose backward pass through `{upstream}` has already run, so it "
+        "would be lost. Call `nlp.update` once per batch, and the backward pass of every head before the next one."
+    )
+
+
+def damaged(file: str, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"`{file}` {reason}. The saved model is damaged or was changed by hand: copy it again from "
+        "where it was saved."
+    )

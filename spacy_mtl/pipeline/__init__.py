@@ -1,0 +1,1 @@
+"""The spaCy glue: component, listener, gradient buffer, architectures."""

@@ -1,0 +1,75 @@
+"""The registered builders that a config names. Found through entry points, so torch is imported only when used."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from ..types import Array
+from .listener import SharedTransformerListener
+
+
+def TransformerEncoder(
+    name: str,
+    *,
+    precision: str = "auto",
+    pooling: str = "mean",
+    window: int | None = None,
+    stride: int | None = None,
+    max_batch_wordpieces: int = 4096,
+    freeze_layers: int | str = 0,
+    freeze_embeddings: bool = False,
+    gradient_checkpointing: bool = False,
+    transformer_config: dict[str, Any] = {},
+    tokenizer_config: dict[str, Any] = {},
+) -> Model[list[Doc], list[Array]]:
+    """Any Hugging Face encoder, as a layer from documents to token vectors (`spacy_mtl.TransformerEncoder.v1`).
+
+    It is the model of a `shared_transformer`, and can be the `tok2vec` of a single head.
+
+    name: a model's folder, or its name on a hub. Read by `nlp.initialize` only: a saved pipeline brings its weights.
+    precision: of the matrix products, in training and prediction: `fp32`, `bf16`, `fp16`, or `auto`, which is bf16
+        where the device computes it natively and fp32 elsewhere (fp16 on older GPUs). Weights stay in fp32.
+    pooling: from a token's wordpieces to its vector: `mean`, `first`, `last` or `max`.
+    window: most wordpieces that the encoder reads at once, special tokens not counted. Longer documents are read in
+        overlapping windows. Default: 256, or what the encoder can read if that is less.
+    stride: how far neighbouring windows are apart at most. Default: seven eighths of the window.
+    max_batch_wordpieces: padded size of one micro-batch; it bounds the memory that prediction needs.
+    freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.
+    freeze_embeddings: whether to freeze the embeddings. Default: false.
+    gradient_checkpointing: save memory in training by computing the forward pass of each layer twice.
+    transformer_config: settings that replace those of the encoder's config.json, such as `hidden_dropout_prob`; and
+        `attn_implementation`, `sdpa` or `eager`.
+    tokenizer_config: keyword arguments for the encoder's tokenizer.
+
+    Raises ConfigError for a value that cannot work.
+    """
+    from .encoder_layer import EncoderSettings, make_encoder_layer
+
+    settings = EncoderSettings(
+        name=name,
+        precision=precision,
+        pooling=pooling,
+        window=window,
+        stride=stride,
+        max_batch_wordpieces=max_batch_wordpieces,
+        freeze_layers=freeze_layers,
+        freeze_embeddings=freeze_embeddings,
+        gradient_checkpointing=gradient_checkpointing,
+        transformer_config=dict(transformer_config),
+        tokenizer_config=dict(tokenizer_config),
+    )
+    return make_encoder_layer(settings)
+
+
+def make_listener(
+    grad_factor: float | Iterable[float] = 1.0, upstream: str = "*"
+) -> Model[list[Doc], list[Array]]:
+    """A head's tok2vec layer that is served by a `shared_transformer` (`spacy_mtl.SharedTransformerListener.v1`).
+
+    grad_factor: scales the gradient that this head sends to the encoder: a number, or a schedule over the encoder's
+        optimizer steps. 0.0 keeps the head from changing the encoder. Default: 1.0.
+    upstream: name of the component to listen to. Default: "*", any.
+    """
+    return SharedTransformerListener(upstream, grad_factor)

@@ -1,0 +1,52 @@
+"""One slot per task for the gradients that the heads hand back, until the encoder's backward pass."""
+
+from collections.abc import Sequence
+
+from thinc.api import get_array_module
+
+from ..types import Array
+
+
+class GradientBuffer:
+    """Sums each task's gradients with respect to the token vectors of one batch.
+
+    doc_starts: [D + 1] where the tokens of each document start in the flat gradients; the last is T.
+    """
+
+    def __init__(self, doc_starts: Sequence[int], width: int) -> None:
+        self.doc_starts = list(doc_starts)
+        self.width = width
+        self.slots: dict[str, Array] = {}  # task -> [T, width]
+
+    def add(self, task: str, gradients: Sequence[Array], docs: Sequence[int], factor: float) -> None:
+        """Add a head's gradient.
+
+        gradients: one [tokens, width] per document. docs: which documents of the batch they belong to.
+        factor: what the listener scales its gradient by.
+        """
+        total = self.slots.get(task)
+        if total is None and list(docs) == list(range(len(self.doc_starts) - 1)):
+            xp = get_array_module(gradients[0])
+            total = xp.concatenate([g.astype("f", copy=False) for g in gradients])
+            self.slots[task] = total * factor if factor != 1.0 else total
+            return
+        if total is None:
+            xp = get_array_module(gradients[0])
+            total = self.slots[task] = xp.zeros((self.doc_starts[-1], self.width), dtype="f")
+        for gradient, doc in zip(gradients, docs, strict=True):
+            start, stop = self.doc_starts[doc], self.doc_starts[doc + 1]
+            total[start:stop] += gradient * factor if factor != 1.0 else gradient
+
+    def __bool__(self) -> bool:
+        return bool(self.slots)
+
+    def total(self) -> Array:
+        """The plain sum of the tasks' gradients, [T, width]. Tasks are added in the order of their names,
+        so that the order of the pipeline does not change a rounding."""
+        first, *others = (self.slots[task] for task in sorted(self.slots))
+        if not others:
+            return first
+        total = first + others[0]
+        for other in others[1:]:
+            total += other
+        return total

@@ -1,0 +1,138 @@
+"""The layer in a head that is fed with the shared token vectors and hands its gradient back."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from .. import errors
+from ..types import Array
+from .batch import SharedBatch
+
+
+class GradFactor:
+    """A number, or a schedule that gives one number for each optimizer step of the encoder.
+
+    A copy or a pickle keeps the last number of a schedule, since generators can be neither.
+    """
+
+    def __init__(self, factor: float | Iterable[float]) -> None:
+        self._values: Iterator[float] | None = None
+        self._step = -1
+        if isinstance(factor, (int, float)):
+            self._last = float(factor)
+        else:
+            self._values, self._last = iter(factor), 1.0
+
+    def __call__(self, step: int) -> float:
+        """The factor at a step, counted from 0. Steps may not go back; the last value of a schedule stays."""
+        while self._values is not None and self._step < step:
+            self._last = float(next(self._values, self._last))
+            self._step += 1
+        return self._last
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_values": None, "_step": self._step, "_last": self._last}
+
+
+class SharedTransformerListener(Model):
+    """Stands in a head's model where a tok2vec layer would.
+
+    Input: documents. Output: their token vectors, [tokens, width] each. During training they come from the batch that
+    the upstream component has just encoded, otherwise from `doc.tensor`.
+
+    upstream_name: name of the component to listen to; "*" for any.
+    grad_factor: scales the gradient that goes back to the encoder; a number or a schedule over optimizer steps.
+    """
+
+    name = "shared-transformer-listener"
+
+    def __init__(
+        self, upstream_name: str = "*", grad_factor: float | Iterable[float] = 1.0
+    ) -> None:
+        Model.__init__(self, name=self.name, forward=forward, init=init, dims={"nO": None})
+        self.upstream_name = upstream_name
+        self.upstream: str | None = None  # the component that has claimed this listener
+        self.task = "a head"
+        self.grad_factor = GradFactor(grad_factor)
+        self.batch: SharedBatch | None = None
+        self.sample_docs: Sequence[Doc] = ()
+
+    def link(self, upstream: str, task: str) -> None:
+        """Called by the upstream component when it claims this listener for a head."""
+        self.upstream, self.task = upstream, task
+
+    def receive(self, batch: SharedBatch | None) -> None:
+        """Called by the upstream component when it has encoded a training batch."""
+        self.batch = batch
+        self.sample_docs = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave the current batch and its backward pass behind."""
+        return {**self.__dict__, **_slots(self), "batch": None, "sample_docs": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            setattr(self, key, value)
+
+
+def _slots(model: Model) -> dict[str, Any]:
+    names = {n for cls in type(model).__mro__ for n in getattr(cls, "__slots__", ())}
+    return {n: getattr(model, n) for n in names if n != "__dict__" and hasattr(model, n)}
+
+
+def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
+    """Remember the sample: it has no vectors yet, and the layers behind need its shape only."""
+    assert isinstance(model, SharedTransformerListener)
+    if model.upstream is None:
+        raise errors.no_upstream(model.upstream_name)
+    model.sample_docs = tuple(X or ())
+
+
+def forward(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Array], Callable[[list[Array]], list[Any]]]:
+    """Serve the documents' token vectors."""
+    assert isinstance(model, SharedTransformerListener)
+    docs = list(docs)
+    batch = model.batch
+    if is_train and batch is not None and batch.is_open:
+        return _serve(model, batch, docs)
+    sample = {id(doc) for doc in model.sample_docs}
+    return [_read(model, doc, is_sample=id(doc) in sample) for doc in docs], _no_backprop
+
+
+def _serve(
+    model: SharedTransformerListener, batch: SharedBatch, docs: list[Doc]
+) -> tuple[list[Array], Callable[[list[Array]], list[Any]]]:
+    places = batch.find(docs, task=model.task)
+    vectors = [batch.vectors[place] for place in places]
+
+    def backprop(d_vectors: list[Array]) -> list[Any]:
+        batch.add_gradient(model.task, d_vectors, places, model.grad_factor(batch.step))
+        return []
+
+    return vectors, backprop
+
+
+def _read(model: SharedTransformerListener, doc: Doc, *, is_sample: bool) -> Array:
+    width = model.get_dim("nO")
+    if doc.tensor.size:
+        if len(doc.tensor) != len(doc):
+            raise errors.retokenized(
+                model.task,
+                n_tokens=len(doc),
+                n_vectors=len(doc.tensor),
+                upstream=model.upstream or model.upstream_name,
+            )
+        return model.ops.asarray2f(doc.tensor)
+    if len(doc) and not is_sample:
+        if model.upstream is None:
+            raise errors.no_upstream(model.upstream_name)
+        raise errors.not_encoded(model.task, upstream=model.upstream)
+    return model.ops.alloc2f(len(doc), width)
+
+
+def _no_backprop(d_vectors: Any) -> list[Any]:
+    return []

@@ -1,0 +1,83 @@
+"""Listeners of spaCy and of spacy-transformers, served with the shared token vectors.
+
+Configs that use them move over by changing the factory of the component that they listen to.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from spacy.pipeline.tok2vec import Tok2VecListener
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from ..types import Array
+from .batch import SharedBatch
+from .listener import SharedTransformerListener
+
+TRF_DATA = "trf_data"
+
+
+def is_listener(node: Model) -> bool:
+    """True for our listener and for those that we serve as well."""
+    return isinstance(node, (SharedTransformerListener, Tok2VecListener)) or is_trf_listener(node)
+
+
+def is_trf_listener(node: Model) -> bool:
+    """True for a listener of spacy-transformers, which is not imported unless a config has done so."""
+    module = sys.modules.get("spacy_transformers.layers.listener")
+    return module is not None and isinstance(node, module.TransformerListener)
+
+
+def receive(listener: Model, batch: SharedBatch, task: str) -> None:
+    """Hand a training batch to any listener."""
+    if isinstance(listener, SharedTransformerListener):
+        listener.receive(batch)
+        return
+    every_doc = range(len(batch.docs))
+    batch_id = listener.get_batch_id(batch.docs)  # type: ignore[attr-defined]
+    if isinstance(listener, Tok2VecListener):
+
+        def take_arrays(d_vectors: Sequence[Array]) -> list[Any]:
+            batch.add_gradient(task, d_vectors, every_doc)
+            return []
+
+        listener.receive(batch_id, batch.vectors, take_arrays)
+        return
+
+    def take_trf_data(d_data: Sequence[Any]) -> list[Any]:
+        width = batch.buffer.width
+        d_vectors = [d.model_output.last_hidden_state.reshape(-1, width) for d in d_data]
+        batch.add_gradient(task, d_vectors, every_doc)
+        return []
+
+    outputs = [trf_data(doc, v) for doc, v in zip(batch.docs, batch.vectors, strict=True)]
+    listener.receive(batch_id, outputs, take_trf_data)  # type: ignore[attr-defined]
+
+
+def forget(listener: Model) -> None:
+    """Let a listener drop the batch that it holds."""
+    if isinstance(listener, SharedTransformerListener):
+        listener.receive(None)
+    else:
+        listener.receive(None, None, None)  # type: ignore[attr-defined]
+
+
+def trf_data(doc: Doc, vectors: Array) -> Any:
+    """Token vectors as spacy-transformers' data: one wordpiece for each token, so that pooling changes nothing."""
+    from spacy_transformers.data_classes import TransformerData, WordpieceBatch
+
+    data = TransformerData.zeros(len(doc), vectors.shape[1])
+    data.model_output.last_hidden_state = vectors.reshape(1, *vectors.shape)
+    data.wordpieces = WordpieceBatch.zeros([len(doc)])
+    data.wordpieces.strings = [[token.text for token in doc]]
+    return data
+
+
+def set_trf_data(docs: Sequence[Doc], vectors: Sequence[Array]) -> None:
+    """Fill `doc._.trf_data`, where the listeners of spacy-transformers look during prediction."""
+    from spacy_transformers.pipeline_component import install_extensions
+
+    install_extensions()
+    for doc, v in zip(docs, vectors, strict=True):
+        doc._.trf_data = trf_data(doc, v)

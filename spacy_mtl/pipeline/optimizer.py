@@ -1,0 +1,183 @@
+"""The encoder's own optimizer, so that it can have another learning rate than the heads."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AdamW:
+    """torch's AdamW for the parameters of one encoder, with schedule, clipping and layer-wise rates.
+
+    Decoupled weight decay: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2. It leaves biases and norms
+    (parameters with fewer than two dimensions) alone. Layer-wise rates: the rate of depth d of n + 1 is
+    `learn_rate * layer_decay ** (n + 1 - d)`, the embeddings being depth 0 (Clark et al. 2020, arXiv 2003.10555,
+    appendix A).
+    """
+
+    def __init__(
+        self,
+        learn_rate: float | Iterable[float],
+        *,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        layer_decay: float,
+        grad_clip: float | None,
+    ) -> None:
+        for key, value in (("beta1", beta1), ("beta2", beta2)):
+            if not 0.0 <= value < 1.0:
+                raise errors.bad_number(value, key=f"optimizer.{key}", need="from 0 to below 1")
+        if not 0.0 < layer_decay <= 1.0:
+            need = "above 0 and at most 1"
+            raise errors.bad_number(layer_decay, key="optimizer.layer_decay", need=need)
+        if weight_decay < 0:
+            raise errors.bad_number(weight_decay, key="optimizer.weight_decay", need="at least 0")
+        if grad_clip is not None and grad_clip < 0:
+            raise errors.bad_number(grad_clip, key="optimizer.grad_clip", need="at least 0")
+        if isinstance(learn_rate, (int, float)) and learn_rate < 0:
+            raise errors.bad_number(learn_rate, key="optimizer.learn_rate", need="at least 0")
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.weight_decay = weight_decay
+        self.layer_decay = layer_decay
+        self.grad_clip = grad_clip
+        self.step_count = 0
+        self._rates: Iterator[float] | None = None
+        self.learn_rate = 0.0
+        if isinstance(learn_rate, (int, float)):
+            self.learn_rate = float(learn_rate)
+        else:
+            self._rates = iter(learn_rate)
+        self._torch: torch.optim.AdamW | None = None
+        self._names: list[str] = []
+        self._saved: bytes | None = None  # state that waits for the parameters it belongs to
+
+    def step(self, model: "torch.nn.Module", gradients: dict[str, "torch.nn.Parameter"]) -> None:
+        """Make one step with the gradients that the parameters hold. Parameters without one are left alone.
+
+        model: the encoder. gradients: its parameters that have a gradient, by name.
+        """
+        import torch
+
+        optimizer = self._bind(model)
+        self._advance()
+        for group in optimizer.param_groups:
+            group["lr"] = self.learn_rate * group["scale"]
+        if self.grad_clip:
+            torch.nn.utils.clip_grad_norm_(list(gradients.values()), self.grad_clip)
+        optimizer.step()
+
+    def to_bytes(self) -> bytes | None:
+        """The state as safetensors: both moments and the number of steps. None before the first step."""
+        if self._torch is None:
+            return self._saved
+        from ..encoder.checkpoint import weights_to_bytes
+
+        state = self._torch.state
+        parameters = [p for group in self._torch.param_groups for p in group["params"]]
+        tensors = {}
+        for name, parameter in zip(self._names, parameters, strict=True):
+            for key, value in state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+        meta = json.dumps({"step_count": self.step_count})
+        return weights_to_bytes(tensors, metadata={"spacy_mtl": meta})
+
+    def from_bytes(self, data: bytes, *, file: str = "optimizer.safetensors") -> None:
+        """Take up the state that `to_bytes` gave, schedule included."""
+        from ..encoder.checkpoint import metadata_from_bytes
+
+        values = json.loads(metadata_from_bytes(data, file=file)["spacy_mtl"])
+        self._saved, self._torch = data, None
+        while self.step_count < values["step_count"]:
+            self._advance()
+
+    def _advance(self) -> None:
+        self.step_count += 1
+        if self._rates is not None:
+            self.learn_rate = float(next(self._rates, self.learn_rate))
+
+    def _bind(self, model: "torch.nn.Module") -> "torch.optim.AdamW":
+        import torch
+
+        from ..encoder.layers import depths
+
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        if self._torch is not None:
+            held = {id(p) for group in self._torch.param_groups for p in group["params"]}
+            if held == {id(p) for p in parameters.values()}:
+                return self._torch
+            self._saved, self._torch = self.to_bytes(), None
+        depth = depths(model)
+        top = max(depth.values())
+        groups: dict[tuple[float, float], list[str]] = {}
+        for name, parameter in parameters.items():
+            scale = self.layer_decay ** (top - depth[name])
+            decay = self.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((scale, decay), []).append(name)
+        self._torch = torch.optim.AdamW(
+            [
+                {"params": [parameters[n] for n in names], "scale": scale, "weight_decay": decay}
+                for (scale, decay), names in groups.items()
+            ],
+            lr=self.learn_rate,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            fused=next(iter(parameters.values())).device.type in ("cpu", "cuda"),
+        )
+        self._names = [name for names in groups.values() for name in names]
+        if self._saved is not None:
+            self._restore(parameters, self._saved)
+            self._saved = None
+        return self._torch
+
+    def _restore(self, parameters: dict[str, "torch.nn.Parameter"], data: bytes) -> None:
+        from ..encoder.checkpoint import weights_from_bytes
+
+        assert self._torch is not None
+        for key, value in weights_from_bytes(data, file="optimizer.safetensors").items():
+            kind, name = key.split("/", 1)
+            if name in parameters:
+                parameter = parameters[name]
+                place = "cpu" if kind == "step" and parameter.device.type == "cpu" else parameter.device
+                self._torch.state[parameter][kind] = value.to(place)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle or copy keeps the state; of a schedule, which is a generator, only the last rate."""
+        state = {**self.__dict__, "_rates": None, "_torch": None, "_names": []}
+        return {**state, "_saved": self.to_bytes()}
+
+
+def make_adamw(
+    learn_rate: float | Iterable[float] = 5e-5,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+    layer_decay: float = 1.0,
+    grad_clip: float | None = 1.0,
+) -> AdamW:
+    """The encoder's own optimizer (`spacy_mtl.AdamW.v1`): torch's fused AdamW.
+
+    learn_rate: a number, or a schedule that gives one for each step. Default: 5e-5.
+    beta1, beta2, eps: as in Adam. Defaults: 0.9, 0.999, 1e-8.
+    weight_decay: decoupled decay, times the learning rate, without biases and norms. Default: 0.01.
+    layer_decay: factor on the learning rate for each layer further down. Default: 1.0, the same rate everywhere.
+    grad_clip: greatest norm of the whole encoder's gradient; null or 0 for no limit. Default: 1.0.
+
+    Raises ConfigError for a value out of range.
+    """
+    return AdamW(
+        learn_rate,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        layer_decay=layer_decay,
+        grad_clip=grad_clip,
+    )

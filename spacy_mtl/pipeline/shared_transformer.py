@@ -1,0 +1,383 @@
+"""The component that reads each document once, for all heads, and steps once for all their gradients."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import srsly
+from spacy import util
+from spacy.language import Language
+from spacy.pipeline.pipe import deserialize_config
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer, set_dropout_rate
+
+from .. import errors
+from ..encoder.checkpoint import STORAGE, make_manifest, read_folder, verify, write_folder
+from ..types import Array
+from . import neighbours
+from .encoder_layer import set_width, shim_of
+from .batch import SharedBatch
+from .listener import SharedTransformerListener
+from .optimizer import AdamW
+from .shim import OPTIMIZER_FILE, EncoderShim
+
+_SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
+
+
+@dataclass(frozen=True)
+class DeferredStep:
+    """A step that was asked for before the gradients were in, with the optimizer's rates of that moment."""
+
+    optimizer: Optimizer
+    rates: dict[str, Any]
+
+    @classmethod
+    def now(cls, optimizer: Optimizer) -> "DeferredStep":
+        rates = {name: getattr(optimizer, name) for name in _SCHEDULED if hasattr(optimizer, name)}
+        return cls(optimizer, rates)
+
+    @contextmanager
+    def as_it_was(self) -> Iterator[Optimizer]:
+        """The optimizer with the rates of the moment when the step was asked for."""
+        today = {name: getattr(self.optimizer, name) for name in self.rates}
+        try:
+            self._set(self.rates)
+            yield self.optimizer
+        finally:
+            self._set(today)
+
+    def _set(self, rates: dict[str, Any]) -> None:
+        for name, value in rates.items():
+            setattr(self.optimizer, name, value)
+
+
+class SharedTransformer(TrainablePipe):
+    """Shares one transformer among the components behind it (factory `shared_transformer`).
+
+    The way back. Each listener hands its head's gradient to the current batch. The encoder's one backward pass runs
+    when the batch is closed: by `finish_update`, by the next `update`, or by anything that looks at the weights.
+    So neither the order of the heads nor a head that returns early or does not run can lose a gradient.
+
+    `nlp.update(sgd=optimizer)` calls our `finish_update` before the heads have run their backward pass. Nothing has
+    come in then, and the step is deferred until the batch is closed; the optimizer's rates are those of the call.
+
+    vocab: the pipeline's vocabulary. model: from `spacy_mtl.TransformerEncoder.v1`. name: of the component.
+    optimizer: the encoder's own optimizer; None: the pipeline's optimizer steps the encoder too.
+    storage: dtype of the saved weights, `fp32`, `bf16` or `fp16`.
+    save_optimizer: whether `to_disk` saves the state of the encoder's own optimizer.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[list[Doc], list[Array]],
+        name: str = "shared_transformer",
+        *,
+        optimizer: AdamW | None = None,
+        storage: str = "fp32",
+        save_optimizer: bool = True,
+    ) -> None:
+        if storage not in STORAGE:
+            raise errors.not_one_of(storage, key=f"components.{name}.storage", choices=STORAGE)
+        self.vocab = vocab
+        self.name = name
+        self._model = model
+        self.optimizer = optimizer
+        self.storage = storage
+        self.save_optimizer = save_optimizer
+        self.cfg: dict[str, Any] = {"steps": 0}
+        self.listener_map: dict[str, list[Model]] = {}
+        self._batch: SharedBatch | None = None
+        self._deferred: DeferredStep | None = None
+        self._losses: dict[str, float] = {}
+
+    @property
+    def model(self) -> Model[list[Doc], list[Array]]:
+        """The encoder's model, with all gradients so far applied."""
+        if self._batch is not None and self._batch.buffer:
+            self._settle()
+        return self._model
+
+    @property
+    def shim(self) -> EncoderShim:
+        """The encoder inside the model."""
+        return shim_of(self._model)
+
+    # ---- listeners
+
+    @property
+    def listeners(self) -> list[Model]:
+        """The listeners that are served, in the order of the pipeline."""
+        return [m for listeners in self.listener_map.values() for m in listeners]
+
+    @property
+    def listening_components(self) -> list[str]:
+        """Names of the components that listen."""
+        return list(self.listener_map)
+
+    def add_listener(self, listener: Model, component_name: str) -> None:
+        """Serve a listener. Raises ConfigError if its width is fixed and is not the encoder's."""
+        listeners = self.listener_map.setdefault(component_name, [])
+        if not any(listener is other for other in listeners):
+            listeners.append(listener)
+        if isinstance(listener, SharedTransformerListener):
+            listener.link(self.name, component_name)
+        self._set_listener_width(listener, component_name)
+
+    def remove_listener(self, listener: Model, component_name: str) -> bool:
+        """Stop serving a listener. Returns whether it was served."""
+        listeners = self.listener_map.get(component_name, [])
+        kept = [other for other in listeners if other is not listener]
+        if len(kept) == len(listeners):
+            return False
+        if kept:
+            self.listener_map[component_name] = kept
+        else:
+            del self.listener_map[component_name]
+        return True
+
+    def find_listeners(self, component: Any) -> None:
+        """Serve all listeners in a component's model that name this component, or any, as their upstream."""
+        if isinstance(getattr(component, "model", None), Model):
+            for node in component.model.walk():
+                if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
+                    self.add_listener(node, component.name)
+
+    def _set_listener_width(self, listener: Model, task: str) -> None:
+        width = self._model.maybe_get_dim("nO")
+        if width is None:
+            return
+        own = listener.maybe_get_dim("nO")
+        if own is None:
+            listener.set_dim("nO", width)
+        elif own != width:
+            raise errors.wrong_width(task, width=own, expected=width, upstream=self.name)
+
+    # ---- prediction
+
+    def predict(self, docs: Iterable[Doc]) -> list[Array]:
+        """Token vectors, [tokens, width] for each document; zeros for whitespace."""
+        docs = list(docs)
+        if self._batch is not None and not self._batch.holds(docs):
+            self._settle()
+        return self._model.predict(docs)
+
+    def set_annotations(self, docs: Sequence[Doc], predictions: Sequence[Array]) -> None:
+        """Put token vectors into `doc.tensor`, each document into memory of its own."""
+        single = len(predictions) == 1
+        for doc, vectors in zip(docs, predictions, strict=True):
+            doc.tensor = vectors if single else vectors.copy()
+        if any(neighbours.is_trf_listener(listener) for listener in self.listeners):
+            neighbours.set_trf_data(docs, [doc.tensor for doc in docs])
+
+    # ---- training
+
+    def initialize(
+        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
+    ) -> None:
+        """Load the pretrained encoder, unless it is there already, and find the listeners.
+
+        Raises ConfigError if the encoder cannot be loaded or a listener's width does not fit.
+        """
+        self._model.initialize()
+        self._link_widths()
+        if nlp is not None:
+            behind = nlp.pipe_names[nlp.pipe_names.index(self.name) + 1 :]
+            for name in behind:
+                self.find_listeners(nlp.get_pipe(name))
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Encode a training batch and serve it to the listeners; no weight changes yet.
+
+        losses: under this component's name, the squared norm of the gradient that the heads sent is added to it.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        validate_examples(examples, "SharedTransformer.update")
+        self._settle()
+        self._losses = losses
+        docs = [example.predicted for example in examples]
+        set_dropout_rate(self._model, drop)
+        vectors, backprop = self._model.begin_update(docs)
+        self._batch = SharedBatch(
+            docs,
+            vectors,
+            None if self.shim.is_frozen else backprop,
+            width=self._model.get_dim("nO"),
+            step=self.cfg["steps"],
+            upstream=self.name,
+        )
+        for doc, v in zip(docs, vectors, strict=True):
+            doc.tensor = v  # what a head that annotates during training reads
+        for task, listeners in self.listener_map.items():
+            for listener in listeners:
+                neighbours.receive(listener, self._batch, task)
+        if any(neighbours.is_trf_listener(listener) for listener in self.listeners):
+            neighbours.set_trf_data(docs, vectors)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step the encoder with the gradients of all batches since the last step.
+
+        If the current batch has not received any yet, its heads have still to run: the step waits for them.
+        """
+        if self._batch is not None and not self._batch.buffer:
+            self._deferred = DeferredStep.now(sgd)
+            return
+        self._close_batch()
+        self._step(sgd)
+
+    def _settle(self) -> None:
+        """Do all that is owed: the backward pass of the current batch, and a deferred step."""
+        self._close_batch()
+        deferred, self._deferred = self._deferred, None
+        if deferred is not None:
+            with deferred.as_it_was() as optimizer:
+                self._step(optimizer)
+
+    def _close_batch(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        for listener in self.listeners:
+            neighbours.forget(listener)
+        gradient = batch.close()
+        if gradient is not None:
+            self._losses[self.name] = self._losses.get(self.name, 0.0) + float(
+                (gradient * gradient).sum()
+            )
+
+    def _step(self, sgd: Optimizer) -> None:
+        self.cfg["steps"] += 1
+        if self.optimizer is None:
+            self._model.finish_update(sgd)
+            return
+        gradients = self.shim.take_gradients()
+        if gradients:
+            self.optimizer.step(self.shim.require().model, gradients)
+        self.shim.drop_gradients()
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Any:
+        """The encoder has no loss of its own."""
+
+    def add_label(self, label: str) -> int:
+        """The encoder has no labels."""
+        raise NotImplementedError(f"`{self.name}` has no labels.")
+
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Use other parameter values inside the context."""
+        self._settle()
+        with self._model.use_params(params):
+            yield
+
+    # ---- serialisation
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Everything that `to_disk` writes, as bytes."""
+        self._settle()
+        serialize: dict[str, Callable[[], Any]] = {
+            "cfg": lambda: srsly.json_dumps(self.cfg),
+            "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
+            "model": lambda: srsly.msgpack_dumps(self._files()),
+        }
+        return util.to_bytes(serialize, exclude)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
+        """Load what `to_bytes` gave."""
+        deserialize: dict[str, Callable[[Any], Any]] = {
+            "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
+            "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
+            "model": lambda b: self._load(srsly.msgpack_loads(b), where=""),
+        }
+        util.from_bytes(bytes_data, deserialize, exclude)
+        return self
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write `cfg` and the folder `model`, which Hugging Face can read, with a manifest of SHA-256 hashes."""
+        self._settle()
+        serialize: dict[str, Callable[[Path], Any]] = {
+            "cfg": lambda p: srsly.write_json(p, self.cfg),
+            "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
+            "model": lambda p: write_folder(self._files(), p),
+        }
+        util.to_disk(path, serialize, exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
+        """Load what `to_disk` wrote; needs no network. Raises CheckpointError that names a damaged file."""
+        deserialize: dict[str, Callable[[Path], Any]] = {
+            "cfg": lambda p: self.cfg.update(deserialize_config(p)),
+            "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
+            "model": self._load_folder,
+        }
+        util.from_disk(path, deserialize, exclude)
+        return self
+
+    def _files(self) -> dict[str, bytes]:
+        files = self.shim.to_files(storage=self.storage)
+        state = self.optimizer.to_bytes() if self.optimizer and self.save_optimizer else None
+        if files and state is not None:
+            files[OPTIMIZER_FILE] = state
+            files.pop("manifest.json")
+            files["manifest.json"] = make_manifest(files)
+        return files
+
+    def _load_folder(self, folder: Path) -> None:
+        self._load(read_folder(folder, optional=(OPTIMIZER_FILE,)), where=f"{folder}/")
+
+    def _load(self, files: dict[str, bytes], *, where: str) -> None:
+        if not files:
+            return
+        verify(files, where=where)
+        state = files.pop(OPTIMIZER_FILE, None)
+        self.shim.from_files(files, where=where)
+        if state is not None and self.optimizer is not None:
+            self.optimizer.from_bytes(state, file=where + OPTIMIZER_FILE)
+        self._link_widths()
+
+    def _link_widths(self) -> None:
+        set_width(self._model)
+        for task, listeners in self.listener_map.items():
+            for listener in listeners:
+                self._set_listener_width(listener, task)
+
+
+def make_shared_transformer(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], list[Array]],
+    optimizer: AdamW | None,
+    balancer: None,
+    storage: str,
+    save_optimizer: bool,
+) -> SharedTransformer:
+    """Build a `shared_transformer`.
+
+    model: from `spacy_mtl.TransformerEncoder.v1`.
+    optimizer: from `spacy_mtl.AdamW.v1`; null: `[training.optimizer]` steps the encoder too.
+    balancer: null: the encoder gets the plain sum of the heads' gradients.
+    storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.
+    save_optimizer: whether to save the state of `optimizer`, so that training can resume exactly. Default: true.
+    """
+    return SharedTransformer(
+        nlp.vocab,
+        model,
+        name,
+        optimizer=optimizer,
+        storage=storage,
+        save_optimizer=save_optimizer,
+    )
+

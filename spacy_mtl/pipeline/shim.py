@@ -1,0 +1,262 @@
+"""The Hugging Face encoder inside a thinc model: forward, backward, optimizer step, bytes."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import srsly
+import torch
+from spacy.attrs import IDX, IS_SPACE, LENGTH
+from spacy.tokens import Doc
+from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.shims import Shim
+
+from .. import errors
+from ..encoder import checkpoint
+from ..encoder.huggingface import HuggingFaceEncoder, check_window, load_pretrained
+from ..encoder.layers import checkpoint_layers, freeze
+from ..encoder.precision import LossScale, resolve_precision
+from ..encoder.transformer import encode_tokens
+from ..text.packing import pack
+from ..text.windows import make_windows
+from ..text.wordpieces import make_wordpieces
+from ..types import POOLINGS, PRECISIONS, Array, EncoderInput, Pooling, TokenSpans
+from .forking import guard_forks
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The arguments of `spacy_mtl.TransformerEncoder.v1`, checked as far as they can be without the encoder."""
+
+    name: str
+    precision: str = "auto"
+    pooling: str = "mean"
+    window: int | None = None
+    stride: int | None = None
+    max_batch_wordpieces: int = 4096
+    freeze_layers: int | str = 0
+    freeze_embeddings: bool = False
+    gradient_checkpointing: bool = False
+    transformer_config: dict[str, Any] = field(default_factory=dict)
+    tokenizer_config: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise errors.not_one_of(self.precision, key="model.precision", choices=PRECISIONS)
+        if self.pooling not in POOLINGS:
+            raise errors.not_one_of(self.pooling, key="model.pooling", choices=POOLINGS)
+        check_window(self.window if self.window is not None else 256, self.stride, limit=None)
+        if self.max_batch_wordpieces < 1:
+            need = "at least 1"
+            raise errors.bad_number(
+                self.max_batch_wordpieces, key="model.max_batch_wordpieces", need=need
+            )
+
+
+class EncoderShim(Shim):
+    """Holds the encoder, which is there once `load` or `from_files` has run.
+
+    Its id names the encoder's parameters for thinc's optimizer.
+    """
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        super().__init__(None)
+        self.settings = settings
+        self.encoder: HuggingFaceEncoder | None = None
+        self.window = self.stride = 0
+        self.loss_scale = LossScale()
+
+    # ---- loading
+
+    def load(self) -> None:
+        """Load the pretrained weights that `name` points to."""
+        s = self.settings
+        self._set(
+            load_pretrained(
+                s.name,
+                transformer_config=s.transformer_config,
+                tokenizer_config=s.tokenizer_config,
+            )
+        )
+
+    def from_files(self, files: dict[str, bytes], *, where: str = "") -> None:
+        """Load what `to_files` gave. `where` stands before file names in errors."""
+        self._set(checkpoint.from_files(files, where=where))
+
+    def to_files(self, *, storage: str = "fp32") -> dict[str, bytes]:
+        """The encoder as Hugging Face files; nothing if it has not been loaded."""
+        return {} if self.encoder is None else checkpoint.to_files(self.encoder, storage=storage)
+
+    def _set(self, encoder: HuggingFaceEncoder) -> None:
+        s = self.settings
+        guard_forks()
+        self.window, self.stride = check_window(s.window, s.stride, limit=encoder.max_window)
+        freeze(encoder.model, layers=s.freeze_layers, embeddings=s.freeze_embeddings)
+        if s.gradient_checkpointing:
+            checkpoint_layers(encoder.model)
+        device = get_torch_default_device()
+        self.dtype = resolve_precision(s.precision, device)
+        encoder.model.to(device).eval()
+        self.encoder = encoder
+        self._model = encoder.model
+
+    def require(self) -> HuggingFaceEncoder:
+        """The encoder. Raises ConfigError if it has not been loaded."""
+        if self.encoder is None:
+            raise errors.not_loaded()
+        return self.encoder
+
+    @property
+    def is_frozen(self) -> bool:
+        """True if no parameter of the encoder is trained."""
+        return not any(p.requires_grad for p in self.require().model.parameters())
+
+    # ---- forward and backward
+
+    def prepare(self, docs: list[Doc]) -> EncoderInput:
+        """Docs to padded micro-batches of wordpieces."""
+        encoder = self.require()
+        pieces = make_wordpieces(
+            encoder.tokenizer, [doc.text for doc in docs], [token_spans(doc) for doc in docs]
+        )
+        windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
+        budget = self.settings.max_batch_wordpieces
+        return pack(pieces, windows, encoder.affixes, max_batch_wordpieces=budget)
+
+    def predict(self, fwd_args: EncoderInput) -> Array:
+        """Token vectors [T, width], without dropout and without a graph."""
+        with torch.inference_mode():
+            return torch2xp(self._encode(fwd_args, train=False))
+
+    def begin_update(self, fwd_args: EncoderInput) -> tuple[Array, Callable[[Array], Any]]:
+        """Token vectors [T, width] in training mode, and the backward pass.
+
+        Gradients add up in the parameters until `finish_update`.
+        """
+        with torch.enable_grad():
+            Y = self._encode(fwd_args, train=True)
+        if not Y.requires_grad:
+            return torch2xp(Y), lambda dY: []
+
+        def backprop(dY: Array) -> list[Any]:
+            d_tokens = xp2torch(dY, device=Y.device)
+            assert d_tokens.shape == Y.shape
+            torch.autograd.backward(Y, d_tokens * self._loss_scale())
+            return []
+
+        return torch2xp(Y.detach()), backprop
+
+    def __call__(self, inputs: EncoderInput, is_train: bool) -> tuple[Array, Callable[..., Any]]:
+        return self.begin_update(inputs) if is_train else (self.predict(inputs), lambda dY: [])
+
+    def _encode(self, inputs: EncoderInput, *, train: bool) -> torch.Tensor:
+        model = self.require().model
+        model.train(train and not self.is_frozen)
+        pooling = cast(Pooling, self.settings.pooling)
+        return encode_tokens(model, inputs, pooling=pooling, dtype=self.dtype)
+
+    def _loss_scale(self) -> float:
+        return self.loss_scale.value if self.dtype is torch.float16 else 1.0
+
+    # ---- optimizer step
+
+    def take_gradients(self) -> dict[str, torch.nn.Parameter]:
+        """Parameters that have a gradient, by name, with fp16's loss scale taken out again.
+
+        Empty if there is none, or if a gradient overflowed in fp16: then this step is skipped.
+        """
+        named = self.require().model.named_parameters()
+        found = {name: p for name, p in named if p.grad is not None}
+        if found and self.dtype is torch.float16:
+            grads = [cast(torch.Tensor, p.grad) for p in found.values()]
+            if not self.loss_scale.unscale(grads):
+                self.drop_gradients()
+                return {}
+        return found
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients, so that a parameter without one in the next step is left alone."""
+        self.require().model.zero_grad(set_to_none=True)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Step every parameter that has a gradient, through thinc's optimizer."""
+        if self.encoder is None:
+            return
+        for name, parameter in self.take_gradients().items():
+            value, _ = optimizer(
+                (self.id, name),
+                cast(Any, torch2xp(parameter.data)),
+                cast(Any, torch2xp(cast(torch.Tensor, parameter.grad))),
+            )
+            parameter.data = xp2torch(value, device=parameter.device)
+        self.drop_gradients()
+
+    @contextlib.contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Use other values, such as an optimizer's averages, for the parameters inside the context."""
+        named = {} if self.encoder is None else dict(self.encoder.model.named_parameters())
+        backup = {}
+        for name, parameter in named.items():
+            if (self.id, name) in params:
+                backup[name] = parameter.data
+                parameter.data = xp2torch(params[(self.id, name)], device=parameter.device).clone()
+        try:
+            yield
+        finally:
+            for name, value in backup.items():
+                named[name].data = value
+
+    # ---- device, bytes, copies
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Move the encoder. device_type: `cpu` or `gpu`."""
+        if self.encoder is None:
+            return
+        device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+        self.encoder.model.to(device)
+        self.dtype = resolve_precision(self.settings.precision, device)
+
+    def to_bytes(self) -> bytes:
+        """Settings and files in msgpack."""
+        return srsly.msgpack_dumps({"settings": asdict(self.settings), "files": self.to_files()})
+
+    def from_bytes(self, data: bytes) -> "EncoderShim":
+        """Load what `to_bytes` gave. The settings of the config stay."""
+        files = srsly.msgpack_loads(data)["files"]
+        if files:
+            self.from_files(files)
+        return self
+
+    def copy(self) -> "EncoderShim":
+        """A copy with weights, and optimizer state, of its own."""
+        copied = EncoderShim(self.settings)
+        if self.encoder is not None:
+            model = copy.deepcopy(self.encoder.model)
+            model.zero_grad(set_to_none=True)
+            encoder = copy.copy(self.encoder)
+            encoder.model = model
+            copied._set(encoder)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "EncoderShim":
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"id": self.id, "settings": self.settings, "files": self.to_files()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        EncoderShim.__init__(self, state["settings"])
+        self.id = state["id"]
+        if state["files"]:
+            self.from_files(state["files"])
+
+
+def token_spans(doc: Doc) -> TokenSpans:
+    """Character offsets of a document's tokens; whitespace tokens get no vector."""
+    values = doc.to_array([IDX, LENGTH, IS_SPACE]).astype("int64").reshape(-1, 3)
+    starts = values[:, 0]
+    return TokenSpans(starts, starts + values[:, 1], values[:, 2].astype(bool))

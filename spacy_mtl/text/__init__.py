@@ -1,0 +1,1 @@
+"""Docs to integers: wordpieces, windows and micro-batches (numpy; no torch)."""

@@ -1,0 +1,69 @@
+"""Texts to wordpieces, and the alignment of tokens with wordpieces by character offsets."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from ..types import Affixes, Ints, TokenSpans, Wordpieces
+
+_PROBE = "a"
+
+
+def find_affixes(tokenizer: Tokenizer, pad_id: int) -> Affixes:
+    """Ask the tokenizer which special tokens it puts before and after a single sequence."""
+    bare = tokenizer.encode(_PROBE, add_special_tokens=False).ids
+    full = tokenizer.encode(_PROBE, add_special_tokens=True).ids
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
+            return Affixes(tuple(full[:start]), tuple(full[start + len(bare) :]), pad_id)
+    return Affixes((), (), pad_id)
+
+
+def align(tokens: TokenSpans, piece_starts: Ints, piece_ends: Ints) -> tuple[Ints, Ints]:
+    """Find the wordpieces that share a character with each token.
+
+    piece_starts, piece_ends: [P] character offsets of the wordpieces of the same text.
+    Returns (first, length), both [T]; length is 0 for a token without a wordpiece.
+
+    >>> spans = TokenSpans(np.array([0, 3]), np.array([2, 9]), np.array([False, False]))
+    >>> align(spans, np.array([0, 3, 6]), np.array([2, 6, 9]))
+    (array([0, 1]), array([1, 2]))
+    """
+    # Offsets rise with the wordpieces, but a normaliser may swap neighbours: monotone envelopes lose no piece.
+    starts = np.minimum.accumulate(piece_starts[::-1])[::-1]
+    ends = np.maximum.accumulate(piece_ends)
+    first = np.searchsorted(ends, tokens.starts, side="right")
+    stop = np.searchsorted(starts, tokens.ends, side="left")
+    length = np.where(tokens.skip, 0, np.maximum(stop - first, 0))
+    return first.astype(np.int64), length.astype(np.int64)
+
+
+def make_wordpieces(
+    tokenizer: Tokenizer, texts: Sequence[str], tokens: Sequence[TokenSpans]
+) -> Wordpieces:
+    """Split each text into wordpieces and align them with its tokens. Nothing is truncated."""
+    ids: list[Ints] = []
+    firsts: list[Ints] = []
+    lengths: list[Ints] = []
+    offset = 0
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    for encoding, spans in zip(encodings, tokens, strict=True):
+        doc_ids = np.asarray(encoding.ids, dtype=np.int64)
+        chars = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        first, length = align(spans, chars[:, 0], chars[:, 1])
+        ids.append(doc_ids)
+        firsts.append(first + offset)
+        lengths.append(length)
+        offset += len(doc_ids)
+    return Wordpieces(
+        ids=_concatenate(ids),
+        doc_lengths=np.array([len(x) for x in ids], dtype=np.int64),
+        token_starts=_concatenate(firsts),
+        token_lengths=_concatenate(lengths),
+        doc_tokens=np.array([len(x) for x in lengths], dtype=np.int64),
+    )
+
+
+def _concatenate(arrays: list[Ints]) -> Ints:
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)
