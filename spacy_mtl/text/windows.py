@@ -37,6 +37,6 @@ def _most_central(starts: Ints, lengths: Ints, *, is_first: Ints) -> Ints:
     """Neighbours share their overlap half and half: that is where a wordpiece is equally far from both edges."""
     ends = starts + lengths
     before = np.concatenate([starts[:1], ends[:-1]])  # end of the window before
-    serves_from = np.where(is_first, starts, (starts + before) // 2)
+    serves_from = np.where(is_first, starts, (starts + before + 1) // 2)
     serves_to = np.concatenate([serves_from[1:], ends[-1:]])
     return np.repeat(np.arange(len(starts)), serves_to - serves_from)
