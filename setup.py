@@ -45,10 +45,14 @@ setup(
     entry_points={
         "spacy_factories": [
             "shared_transformer = spacy_mtl.pipeline.factories:shared_transformer",
+            "masked_textcat = spacy_mtl.pipeline.factories:masked_textcat",
         ],
         "spacy_architectures": [
             "spacy_mtl.TransformerEncoder.v1 = spacy_mtl.pipeline.architectures:TransformerEncoder",
             "spacy_mtl.SharedTransformerListener.v1 = spacy_mtl.pipeline.architectures:make_listener",
+        ],
+        "spacy_scorers": [
+            "spacy_mtl.MaskedTextcatScorer.v1 = spacy_mtl.scoring:make_masked_textcat_scorer",
         ],
         "thinc_optimizers": [
             "spacy_mtl.AdamW.v1 = spacy_mtl.pipeline.optimizer:make_adamw",

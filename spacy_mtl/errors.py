@@ -49,11 +49,11 @@ def not_loaded() -> ConfigError:
 
 
 def no_upstream(upstream: str) -> ConfigError:
-    wanted = "a component with `factory = \"shared_transformer\"`"
+    wanted = 'a component with `factory = "shared_transformer"`'
     if upstream != "*":
         wanted = f"a shared_transformer component that is called `{upstream}`"
     return ConfigError(
-        f"A listener with `upstream = \"{upstream}\"` has nobody to listen to. It needs {wanted} that stands before "
+        f'A listener with `upstream = "{upstream}"` has nobody to listen to. It needs {wanted} that stands before '
         "its own component in `[nlp] pipeline`. Add one, or set the listener's `upstream` to the name of the one "
         'that is there ("*" takes any).'
     )

@@ -1,11 +1,13 @@
 """Hugging Face models and tokenizers: found by name or path, stripped of whatever would fetch or run code."""
 
 import contextlib
+import importlib.util
 import inspect
 import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,11 +52,13 @@ def load_pretrained(
 ) -> HuggingFaceEncoder:
     """Load a pretrained encoder with its fast tokenizer. Code that a repository brings is never run.
 
-    name: a folder, or a name on a model hub. transformer_config: settings that replace those of its config.json,
+    name: a folder, a name on a model hub, or `package:NAME/FOLDER` for a folder inside an installed Python package.
+    transformer_config: settings that replace those of its config.json,
         and `attn_implementation`. tokenizer_config: keyword arguments for its tokenizer.
 
     Raises ConfigError where the model or a fast tokenizer cannot be had.
     """
+    name = resolve_name(name)
     attention = transformer_config.get("attn_implementation")
     overrides = {k: v for k, v in transformer_config.items() if k != "attn_implementation"}
     with quiet():
@@ -79,6 +83,18 @@ def load_pretrained(
             raise no_fast_tokenizer(name, key="model.name")
         files = _tokenizer_files(tokenizer)
     return assemble(model.float(), files)
+
+
+def resolve_name(name: str) -> str:
+    """Turn `package:NAME/FOLDER` into a path, without importing the package; other names stay as they are."""
+    if not name.startswith("package:"):
+        return name
+    package, _, folder = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        reason = f"the Python package `{package}` is not installed."
+        raise cannot_load(name, key="model.name", reason=f"{reason} Install it with pip.")
+    return str(Path(spec.submodule_search_locations[0]) / folder)
 
 
 def assemble(model: PreTrainedModel, tokenizer_files: dict[str, bytes]) -> HuggingFaceEncoder:

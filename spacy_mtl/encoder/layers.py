@@ -1,5 +1,7 @@
 """Which parameters belong to which depth of an encoder: for freezing and for layer-wise learning rates."""
 
+from typing import Any
+
 from torch import nn
 
 from ..errors import bad_number
@@ -44,9 +46,8 @@ def freeze(model: nn.Module, *, layers: int | str, embeddings: bool) -> None:
 
 def checkpoint_layers(model: nn.Module) -> None:
     """Let the backward pass compute each layer's activations again instead of keeping them."""
-    enable = getattr(model, "activation_checkpointing_enable", None)  # transformers 5
-    if enable is None:
-        enable = model.gradient_checkpointing_enable
+    new = "activation_checkpointing_enable"  # its name in transformers 5
+    enable: Any = getattr(model, new if hasattr(model, new) else "gradient_checkpointing_enable")
     enable({"use_reentrant": False})
 
 

@@ -1,6 +1,5 @@
 """Wordpiece vectors to token vectors, for all tokens of a batch at once."""
 
-import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 

@@ -21,14 +21,15 @@ def TransformerEncoder(
     freeze_layers: int | str = 0,
     freeze_embeddings: bool = False,
     gradient_checkpointing: bool = False,
-    transformer_config: dict[str, Any] = {},
-    tokenizer_config: dict[str, Any] = {},
+    transformer_config: dict[str, Any] | None = None,
+    tokenizer_config: dict[str, Any] | None = None,
 ) -> Model[list[Doc], list[Array]]:
     """Any Hugging Face encoder, as a layer from documents to token vectors (`spacy_mtl.TransformerEncoder.v1`).
 
     It is the model of a `shared_transformer`, and can be the `tok2vec` of a single head.
 
-    name: a model's folder, or its name on a hub. Read by `nlp.initialize` only: a saved pipeline brings its weights.
+    name: a model's folder, its name on a hub, or `package:NAME/FOLDER` for a folder inside an installed Python package.
+        Read by `nlp.initialize` only: a saved pipeline brings its weights.
     precision: of the matrix products, in training and prediction: `fp32`, `bf16`, `fp16`, or `auto`, which is bf16
         where the device computes it natively and fp32 elsewhere (fp16 on older GPUs). Weights stay in fp32.
     pooling: from a token's wordpieces to its vector: `mean`, `first`, `last` or `max`.
@@ -57,8 +58,8 @@ def TransformerEncoder(
         freeze_layers=freeze_layers,
         freeze_embeddings=freeze_embeddings,
         gradient_checkpointing=gradient_checkpointing,
-        transformer_config=dict(transformer_config),
-        tokenizer_config=dict(tokenizer_config),
+        transformer_config=dict(transformer_config or {}),
+        tokenizer_config=dict(tokenizer_config or {}),
     )
     return make_encoder_layer(settings)
 

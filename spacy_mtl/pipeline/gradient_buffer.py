@@ -18,7 +18,9 @@ class GradientBuffer:
         self.width = width
         self.slots: dict[str, Array] = {}  # task -> [T, width]
 
-    def add(self, task: str, gradients: Sequence[Array], docs: Sequence[int], factor: float) -> None:
+    def add(
+        self, task: str, gradients: Sequence[Array], docs: Sequence[int], factor: float
+    ) -> None:
         """Add a head's gradient.
 
         gradients: one [tokens, width] per document. docs: which documents of the batch they belong to.

@@ -35,7 +35,7 @@ def receive(listener: Model, batch: SharedBatch, task: str) -> None:
         listener.receive(batch)
         return
     every_doc = range(len(batch.docs))
-    batch_id = listener.get_batch_id(batch.docs)  # type: ignore[attr-defined]
+    batch_id = listener.get_batch_id(batch.docs)
     if isinstance(listener, Tok2VecListener):
 
         def take_arrays(d_vectors: Sequence[Array]) -> list[Any]:
@@ -52,7 +52,7 @@ def receive(listener: Model, batch: SharedBatch, task: str) -> None:
         return []
 
     outputs = [trf_data(doc, v) for doc, v in zip(batch.docs, batch.vectors, strict=True)]
-    listener.receive(batch_id, outputs, take_trf_data)  # type: ignore[attr-defined]
+    listener.receive(batch_id, outputs, take_trf_data)
 
 
 def forget(listener: Model) -> None:
@@ -60,7 +60,7 @@ def forget(listener: Model) -> None:
     if isinstance(listener, SharedTransformerListener):
         listener.receive(None)
     else:
-        listener.receive(None, None, None)  # type: ignore[attr-defined]
+        listener.receive(None, None, None)
 
 
 def trf_data(doc: Doc, vectors: Array) -> Any:

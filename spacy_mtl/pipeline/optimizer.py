@@ -143,7 +143,9 @@ class AdamW:
             kind, name = key.split("/", 1)
             if name in parameters:
                 parameter = parameters[name]
-                place = "cpu" if kind == "step" and parameter.device.type == "cpu" else parameter.device
+                place = (
+                    "cpu" if kind == "step" and parameter.device.type == "cpu" else parameter.device
+                )
                 self._torch.state[parameter][kind] = value.to(place)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from .. import errors
+from .. import __version__, errors
 from ..encoder.checkpoint import STORAGE, make_manifest, read_folder, verify, write_folder
 from ..types import Array
 from . import neighbours
-from .encoder_layer import set_width, shim_of
 from .batch import SharedBatch
+from .encoder_layer import set_width, shim_of
 from .listener import SharedTransformerListener
 from .optimizer import AdamW
 from .shim import OPTIMIZER_FILE, EncoderShim
@@ -187,6 +187,7 @@ class SharedTransformer(TrainablePipe):
         self._model.initialize()
         self._link_widths()
         if nlp is not None:
+            require_package(nlp)
             behind = nlp.pipe_names[nlp.pipe_names.index(self.name) + 1 :]
             for name in behind:
                 self.find_listeners(nlp.get_pipe(name))
@@ -355,6 +356,17 @@ class SharedTransformer(TrainablePipe):
                 self._set_listener_width(listener, task)
 
 
+def require_package(nlp: Language) -> None:
+    """Let `spacy package` write that the pipeline needs this package.
+
+    On its own it would also write an upper limit at the next minor version, which would strand saved pipelines, though
+    a versioned name such as `spacy_mtl.TransformerEncoder.v1` keeps its behaviour.
+    """
+    requirements = nlp.meta.setdefault("requirements", [])
+    if not any(str(r).replace("_", "-").startswith("spacy-mtl") for r in requirements):
+        requirements.append(f"spacy-mtl>={__version__}")
+
+
 def make_shared_transformer(
     nlp: Language,
     name: str,
@@ -380,4 +392,3 @@ def make_shared_transformer(
         storage=storage,
         save_optimizer=save_optimizer,
     )
-

@@ -32,7 +32,9 @@ def pack(
     """
     full_lengths = windows.lengths + len(affixes)
     micro_batches = []
-    row_start = np.zeros(len(windows.starts), dtype=np.int64)  # of a window's row in the flat output
+    row_start = np.zeros(
+        len(windows.starts), dtype=np.int64
+    )  # of a window's row in the flat output
     offset = 0
     for rows in group_by_length(full_lengths, max_batch_wordpieces):
         batch = _pad(pieces.ids, windows.starts[rows], windows.lengths[rows], affixes)

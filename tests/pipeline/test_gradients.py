@@ -73,7 +73,8 @@ def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def make_pipeline(encoder_path: str, order: tuple[str, ...], extra: str = "") -> Language:
-    config = f"""
+    config = (
+        f"""
 [nlp]
 lang = "en"
 pipeline = {["shared_transformer", *order]}
@@ -91,7 +92,9 @@ precision = "fp32"
 window = 10
 stride = 8
 max_batch_wordpieces = 40
-""".replace("'", '"') + "".join(HEAD_CONFIG[head] for head in order)
+""".replace("'", '"')
+        + "".join(HEAD_CONFIG[head] for head in order)
+    )
     util.fix_random_seed(0)
     nlp = util.load_model_from_config(Config().from_str(config), auto_fill=True)
     nlp.initialize(lambda: make_examples(nlp, HEADS))
@@ -410,4 +413,3 @@ def test_a_schedule_as_grad_factor_follows_the_optimizer_steps(encoder_path: str
         run_spacy_train(nlp, [batch], recorder)
         scaled = {n: factor * g for n, g in expected.items()}
         assert_same(encoder_gradient(nlp, recorder), scaled)
-

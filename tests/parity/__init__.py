@@ -1,0 +1,1 @@
+"""Tests that results equal those of others on the same input."""
