@@ -22,6 +22,7 @@ from ..types import Array
 from . import neighbours
 from .batch import SharedBatch
 from .encoder_layer import set_width, shim_of
+from .late_sum import LateSum
 from .listener import SharedTransformerListener
 from .optimizer import AdamW
 from .shim import OPTIMIZER_FILE, EncoderShim
@@ -95,6 +96,7 @@ class SharedTransformer(TrainablePipe):
         self._batch: SharedBatch | None = None
         self._deferred: DeferredStep | None = None
         self._losses: dict[str, float] = {}
+        self._squared_norm = LateSum()
 
     @property
     def model(self) -> Model[list[Doc], list[Array]]:
@@ -258,9 +260,8 @@ class SharedTransformer(TrainablePipe):
             neighbours.forget(listener)
         gradient = batch.close()
         if gradient is not None:
-            self._losses[self.name] = self._losses.get(self.name, 0.0) + float(
-                (gradient * gradient).sum()
-            )
+            so_far = self._losses.get(self.name, 0.0)
+            self._losses[self.name] = so_far + self._squared_norm(gradient)
 
     def _step(self, sgd: Optimizer) -> None:
         self.cfg["steps"] += 1

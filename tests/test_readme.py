@@ -1,0 +1,50 @@
+"""The README's code runs as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spacy.cli.init_config import fill_config
+from spacy.util import load_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None:
+    [config], [code] = blocks("ini"), blocks("python")
+    (tmp_path / "config.cfg").write_text(config, "utf8")
+    (tmp_path / "example.py").write_text(code, "utf8")
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "(4, 384)" in result.stdout
+    assert "NNP" in result.stdout
+    assert (tmp_path / "pipeline" / "shared_transformer" / "model" / "manifest.json").is_file()
+
+
+def test_the_config_excerpt_can_be_filled_for_spacy_train(tmp_path: Path) -> None:
+    [config] = blocks("ini")
+    (tmp_path / "config.cfg").write_text(config, "utf8")
+    fill_config(tmp_path / "filled.cfg", tmp_path / "config.cfg", silent=True)
+    filled = load_config(tmp_path / "filled.cfg")
+    assert filled["components"]["shared_transformer"]["model"]["pooling"] == "mean"
+    assert filled["components"]["shared_transformer"]["optimizer"]["weight_decay"] == 0.01
+
+
+@pytest.mark.parametrize("command", [c for block in blocks("bash") for c in block.split("&&")])
+def test_every_command_of_the_readme_is_run_by_ci(command: str) -> None:
+    assert re.sub(r"^pip ", "pip ", command.strip()).split()[0] in ("pip", "python")
+    script = (ROOT / ".ci" / "run").read_text("utf8").replace("--quiet ", "")
+    assert command.strip() in script
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
