@@ -28,7 +28,9 @@ PEER = "spacy-transformers"
 OURS = "spacy_mtl"
 
 
-def make_config(folder: Path, system: str, *, updates: int, seed: int, words: int) -> Config:
+def make_config(
+    folder: Path, system: str, *, updates: int, seed: int, words: int, rate: float
+) -> Config:
     """The project's config for GUM, with spacy-transformers put in place of our component for the peer."""
     overrides = {
         "paths.train": str(folder / "train.spacy"),
@@ -39,6 +41,7 @@ def make_config(folder: Path, system: str, *, updates: int, seed: int, words: in
         "training.optimizer.learn_rate.warmup_steps": max(updates // 10, 1),
         "training.eval_frequency": updates,
         "training.batcher.size": words,
+        "training.optimizer.learn_rate.initial_rate": rate,
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
     if system == OURS:
@@ -91,14 +94,19 @@ def run(config: Config) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over seeds, in points."""
-    rows = ["| pipeline | seeds | updates | " + " | ".join(SCORES.values()) + " |"]
-    rows.append("|---|---|---|" + "---|" * len(SCORES))
+    rows = [
+        "| pipeline | seeds | updates | words a batch | rate | "
+        + " | ".join(SCORES.values())
+        + " |"
+    ]
+    rows.append("|---|---|---|---|---|" + "---|" * len(SCORES))
     for system in (PEER, OURS):
         own = [r for r in results if r["system"] == system]
         if not own:
             continue
         cells = [spread([100 * r["scores"][key] for r in own]) for key in SCORES]
-        rows.append(f"| {system} | {len(own)} | {own[0]['updates']} | {' | '.join(cells)} |")
+        setting = [str(own[0][key]) for key in ("updates", "words", "rate")]
+        rows.append(f"| {' | '.join([system, str(len(own)), *setting, *cells])} |")
     return "\n".join(rows)
 
 
@@ -112,6 +120,7 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder with train.spacy and dev.spacy of GUM.")],
     updates: Annotated[int, typer.Option(help="Optimizer steps of each run.")] = 200,
     words: Annotated[int, typer.Option(help="Words in a batch.")] = 1000,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-4,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
 ) -> None:
     """Train both pipelines with each seed and write the table."""
@@ -119,13 +128,13 @@ def main(
     out.parent.mkdir(exist_ok=True)
     stored = json.loads(out.read_text()) if out.exists() else {}
     results = stored.get("results", [])
-    settings = {"updates": updates, "words": words}
-    results = [r for r in results if {k: r[k] for k in settings} == settings]
+    settings = {"updates": updates, "words": words, "rate": rate}
+    results = [r for r in results if settings.items() <= r.items()]
     for seed in range(seeds):
         for system in (OURS, PEER):
             if any(r["system"] == system and r["seed"] == seed for r in results):
                 continue
-            config = make_config(folder, system, updates=updates, seed=seed, words=words)
+            config = make_config(folder, system, seed=seed, **settings)
             found = run(config)
             scores = {key: found[key] for key in SCORES}
             entry = {"system": system, "seed": seed, **settings, "scores": scores}

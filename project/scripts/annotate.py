@@ -16,7 +16,9 @@ TEXTS = [
 
 def main(
     name: Annotated[str, typer.Argument(help="Name of an installed pipeline, or its folder.")],
-    text: Annotated[list[str] | None, typer.Option(help="Annotate this instead; repeatable.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Annotate this instead; repeatable.")
+    ] = None,
 ) -> None:
     """Annotate texts with the pipeline NAME: token_TAG, [entity](LABEL), categories."""
     nlp = spacy.load(name)
@@ -33,7 +35,9 @@ def main(
             words.append(word)
         cats = sorted(doc.cats.items(), key=lambda item: -item[1])[:3]
         typer.echo(" ".join(words))
-        typer.echo(color("  " + ", ".join(f"{label} {score:.2f}" for label, score in cats), fg="cyan"))
+        typer.echo(
+            color("  " + ", ".join(f"{label} {score:.2f}" for label, score in cats), fg="cyan")
+        )
 
 
 if __name__ == "__main__":

@@ -23,11 +23,21 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         slim = Path(folder) / "model"
         shutil.copytree(model, slim, ignore=shutil.ignore_patterns("optimizer.safetensors"))
-        package(slim, out, name=name, version=version, create_wheel=True, create_sdist=False, force=True)
+        package(
+            slim, out, name=name, version=version, create_wheel=True, create_sdist=False, force=True
+        )
     [wheel] = sorted(out.glob(f"*_{name}-{version}/dist/*.whl"))
     typer.echo(f"Wheel: {wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
     if install:
-        command = [sys.executable, "-m", "pip", "install", "--force-reinstall", "--no-deps", str(wheel)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--force-reinstall",
+            "--no-deps",
+            str(wheel),
+        ]
         raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
