@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple, NoReturn
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import typer
@@ -102,6 +103,8 @@ def download(release: Release, base_url: str, target: Path) -> None:
                 size = int(length) if length else None
                 copy_stream(response, part, name=release.name, size=size)
         except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, HTTPError):
+                error.close()
             raise FetchError(f"{release.name}: could not be read from {url} ({error})") from None
         if size is not None and part.stat().st_size != size:
             raise FetchError(f"{release.name}: expected {size} bytes, got {part.stat().st_size}")
@@ -137,17 +140,17 @@ def fail(message: str) -> NoReturn:
 def main(
     out_dir: Path,
     from_folder: Annotated[
-        Path | None,
-        typer.Option(help="Copy train.conllu and dev.conllu (or the released names) from here."),
-    ] = None,
+        str,
+        typer.Option(help="Copy train.conllu and dev.conllu, or the released names, from here."),
+    ] = "",
     base_url: Annotated[str, typer.Option(help="Where the released files lie.")] = BASE_URL,
 ) -> None:
     """Write OUT_DIR/train.conllu and OUT_DIR/dev.conllu."""
     for split, release in RELEASES.items():
         target = out_dir / f"{split}.conllu"
         try:
-            if from_folder is not None:
-                origin = copy_from(from_folder, split, release, target)
+            if from_folder:  # a project's empty variable means: download
+                origin = copy_from(Path(from_folder), split, release, target)
             else:
                 download(release, base_url, target)
                 origin = base_url

@@ -1,8 +1,8 @@
 """Sentence templates of the sample corpora. Only data; `make_corpora.py` expands it.
 
 In a template, `{name}` is a rule of the same name or a value fixed for the document, `[a|b]` is a
-choice, and `<is|are>` agrees with the aspect of the product that the sentence is about. Each tuple is
-cut into shared and held-out templates by position.
+choice, and `<is|are>` agrees with the aspect of the product that the sentence is about. Each tuple
+is cut into shared and held-out templates by position.
 """
 
 from lexicon import lines, words
@@ -118,7 +118,8 @@ REVIEWS = {
         I expected the {noun} to be {bad}, but <it|they> {pred_good}.
         The {noun} <is|are> {good} and {good}.
         [Others call|My neighbour calls] the {noun} {bad}; mine <is|are> [anything but|not].
-        I [was warned|had read|was told] that the {noun} would be {bad}, which [turned out|proved] to be nonsense.
+        I [was warned|had read|was told] that the {noun} would be {bad}, which [turned \
+        out|proved] to be nonsense.
         Even the {noun} {pred_good}.
         There is nothing {bad} about the {noun}.
         If you worry about the {noun}, don't: <it|they> {pred_good}.
@@ -140,9 +141,12 @@ REVIEWS = {
         The {noun} may look {bad} [at first|in the box|on paper], yet <it|they> {pred_good}.
         The {noun}? {good}. [Really|Simply|Wonderfully] {good}.
         It took me [a day|a week|a month] to notice how {good} the {noun} <is|are>.
-        [Compared with|Next to] what I had before, the {noun} <is|are> [wonderfully|pleasantly] {good}.
-        The {noun} {pred_good}, [and no, nobody paid me to say so|which is more than I asked for|just as I had hoped].
-        The {noun} <is|are> [not exactly|hardly] {bad}, <is|are> <it|they>? No: <it|they> {pred_good}.
+        [Compared with|Next to] what I had before, the {noun} <is|are> [wonderfully|pleasantly] \
+        {good}.
+        The {noun} {pred_good}, [and no, nobody paid me to say so|which is more than I asked \
+        for|just as I had hoped].
+        The {noun} <is|are> [not exactly|hardly] {bad}, <is|are> <it|they>? No: <it|they> \
+        {pred_good}.
         """),
     "asp_neg": lines("""
         The {noun} {pred_bad}.
@@ -151,7 +155,8 @@ REVIEWS = {
         I expected the {noun} to be {good}, but <it|they> {pred_bad}.
         The {noun} <is|are> {bad} and {bad}.
         [Others call|My neighbour calls] the {noun} {good}; mine <is|are> [anything but|not].
-        I [was promised|had read|was told] that the {noun} would be {good}, which [turned out|proved] to be nonsense.
+        I [was promised|had read|was told] that the {noun} would be {good}, which [turned \
+        out|proved] to be nonsense.
         Even the {noun} {pred_bad}.
         There is nothing {good} about the {noun}.
         If you hope for much from the {noun}, don't: <it|they> {pred_bad}.
@@ -174,8 +179,10 @@ REVIEWS = {
         The {noun}? {bad}. [Really|Simply|Hopelessly] {bad}.
         It took me [a day|a week|a month] to notice how {bad} the {noun} <is|are>.
         [Compared with|Next to] what I had before, the {noun} <is|are> [painfully|noticeably] {bad}.
-        The {noun} {pred_bad}, [and no, no rival paid me to say so|which is less than I asked for|just as I had feared].
-        The {noun} <is|are> [not exactly|hardly] {good}, <is|are> <it|they>? No: <it|they> {pred_bad}.
+        The {noun} {pred_bad}, [and no, no rival paid me to say so|which is less than I asked \
+        for|just as I had feared].
+        The {noun} <is|are> [not exactly|hardly] {good}, <is|are> <it|they>? No: <it|they> \
+        {pred_bad}.
         """),
     "asp_mid": lines("""
         The {noun} <is|are> neither {good} nor {bad}.
@@ -556,11 +563,19 @@ NAMES = {
         @MONEY(£{decimal} million)
         @MONEY({currency}{amount})
         @MONEY({n_mid} million {coin})
-        @MONEY({currency}{decimal} billion)
+        @MONEY({currency}{decimal} million)
         @MONEY({amount} {coin})
         @MONEY({currency}{n_mid} million)
         @MONEY(half a million {coin})
         @MONEY(€{amount})
+        """),
+    "deal_money": lines("""
+        @MONEY({currency}{decimal} billion)
+        @MONEY({currency}{n_mid}0 million)
+        @MONEY({n_mid} million {coin})
+        @MONEY({decimal} billion {coin})
+        @MONEY(half a billion {coin})
+        @MONEY({currency}{decimal} million)
         """),
     "small_money": lines("""
         @MONEY({currency}{n_mid})
@@ -600,7 +615,8 @@ NEWS = {
         The {industry} business {co1} has found its new {role} at a rival: {p1} comes from {co2}.
         """),
         lines("""
-        {mr1} {s1}, who joined from {co2} {in_year}, [declined to comment|will be paid {money} a year].
+        {mr1} {s1}, who joined from {co2} {in_year}, [declined to comment|will be paid {money} a \
+        year].
         {he1} succeeds {p2}, who is retiring.
         {s1} grew up in {l2} and studied at {uni}.
         The firm has not made a profit since @DATE({year_num}).
@@ -613,18 +629,18 @@ NEWS = {
     ),
     "takeover": (
         lines("""
-        {co1} has agreed to buy {co2} for {money}.
+        {co1} has agreed to buy {co2} for {deal_money}.
         {co1} said {on_date} that it was in talks with {co2} about a merger.
         Talks between {co1} and {co2} broke down {on_date}.
         {co2}, one of the oldest employers in {l1}, is to be sold to {co1}.
         The {industry} group {co1} is to close its plant {where} {by_date}.
-        {p1}, who founded {co1} in a garage {in_year}, has sold it for {money}.
+        {p1}, who founded {co1} in a garage {in_year}, has sold it for {deal_money}.
         """),
         lines("""
-        The deal values {co2s} at {money}.
+        The deal values {co2s} at {deal_money}.
         {p1}, {role} at {co1s}, [called|described] it [as ]a good day for customers.
         About {n_big} jobs are at risk, most of them in {l2}.
-        {co1s} made a loss of {money} in @DATE({year_num}).
+        {co1s} made a loss of {deal_money} in @DATE({year_num}).
         Regulators are expected to decide {by_date}.
         Analysts at {co3} were not surprised.
         Trade unions have asked for a meeting with the owners.
@@ -688,7 +704,7 @@ NEWS = {
         "I have never felt like this before," said {s1}.
         Captain {p2} was sent off after the break.
         {club2} have not won at home since @DATE({month}).
-        {s1}, {n_mid}, was born in {l2}, where {his1} father still runs a bakery.
+        {s1} was born in {l2}, where {his1} father still runs a bakery.
         @DATE(Next {weekday})'s game has been moved because of the frost.
         The supporters' club has written to the owner, {p3}.
         It was the first defeat in eleven matches.
@@ -873,7 +889,8 @@ NEWS = {
     # no name in these: a document of them needs "no entities" as its annotation
     "plain weather": (
         lines("""
-        Heavy [rain|snow|hail] is expected in the [west|east|north], with a risk of [flooding|delays] later.
+        Heavy [rain|snow|hail] is expected in the [west|east|north], with a risk of \
+        [flooding|delays] later.
         Temperatures will stay [above|below] average for the rest of the [week|month].
         The first frost of the winter has caught [gardeners|drivers|winegrowers] out.
         Strong winds brought down [trees and power lines|fences|scaffolding] during the night.
@@ -896,11 +913,14 @@ NEWS = {
     "plain town": (
         lines("""
         The [old|iron|stone] bridge will be closed to lorries while the railings are painted.
-        A [cat|parrot|tortoise] that had been missing for {n} years has turned up in a [bakery|school].
+        A [cat|parrot|tortoise] that had been missing for {n} years has turned up in a \
+        [bakery|school].
         Rubbish will be collected a day later than usual because of the holiday.
         Bus fares are to go up by {n} per cent, the operator said.
-        The [swimming pool|ice rink|public library] has opened its doors again after repairs to the roof.
-        More people than ever are growing their own [vegetables|herbs|strawberries], a survey suggests.
+        The [swimming pool|ice rink|public library] has opened its doors again after repairs to \
+        the roof.
+        More people than ever are growing their own [vegetables|herbs|strawberries], a survey \
+        suggests.
         A [bench|bicycle|piano] has been left in the market square, and nobody knows by whom.
         """),
         lines("""
@@ -1090,8 +1110,10 @@ TOPICS = {
     "document": lines("""
         Could you please {send.VB} me {the_doc} {by_when} ?
         I have/VBP/AUX {edit.VBN} {the_doc} and will {send.VB} it to/IN {who} {when} .
-        the {adj} {doc} that/WDT/PRON you [sent|forwarded|emailed|mentioned]/VBD {ago} is not the {adj} one/NN .
-        Please {edit.VB} the attached/JJ {doc} before/IN/SCONJ you [send|forward|print|return]/VBP it .
+        the {adj} {doc} that/WDT/PRON you [sent|forwarded|emailed|mentioned]/VBD {ago} is not the \
+        {adj} one/NN .
+        Please {edit.VB} the attached/JJ {doc} before/IN/SCONJ you \
+        [send|forward|print|return]/VBP it .
         {first} {edit.VBD} the {doc} {ago} and found/VBD a few/JJ [mistakes|gaps]/NNS .
         The {doc} has/VBZ/AUX not been {edit.VBN} yet/RB .
         I think/VBP that/IN/SCONJ the {adj} {docs} are {adv} more/RBR {quality_long} .
@@ -1119,7 +1141,8 @@ TOPICS = {
         It was a {quality} {meeting} , was n't it ?
         Let/VB 's/PRP meet/VB in the {room} at {time} .
         Could {other} present/VB the {docs} at the next/JJ {meeting} ?
-        I will be [coming|driving|cycling]/VBG straight/RB from another {meeting} , so/RB I may be late/JJ .
+        I will be [coming|driving|cycling]/VBG straight/RB from another {meeting} , so/RB I may \
+        be late/JJ .
         """),
     "money": lines("""
         Could you [pay|settle|approve|check]/VB the invoice/NN for {subject} {by_when} ?
@@ -1142,9 +1165,10 @@ TOPICS = {
         {first} is {fix.VBG} the {device} {when} .
         I turned/VBD it off/RP and on/RP again , as/IN/SCONJ you said/VBD .
         The screen/NN goes/VBZ dark/JJ when/WRB I open/VBP the {doc} .
-        The {device} makes/VBZ a [strange|loud|funny|horrible|odd]/JJ noise/NN when/WRB it is cold/JJ .
+        The {device} makes/VBZ a [strange|loud|funny|horrible|odd]/JJ noise/NN when/WRB it is \
+        cold/JJ .
         Is the {device} back/RB from repair/NN ?
-        We need/VBP a new/JJ {device} , and [probably|ideally]/RB a new/JJ {device} too .
+        We need/VBP a new/JJ {device} , and [probably|ideally]/RB a new/JJ [charger|cable|plug]/NN too .
         {fix.VBG} the {device} would cost/VB more/JJR than/IN a new/JJ one/NN .
         The password/NN for the {device} is on the back/NN of the door/NN .
         {who} {fix.VBD} the {device} in the {room} {ago} .
@@ -1165,23 +1189,26 @@ TOPICS = {
         We left/VBD the {purchase} with your neighbour/NN .
         """),
     "travel": lines("""
-        My train/NN [leaves|arrives|departs]/VBZ at {time} {when} .
+        My train/NN [leaves|arrives|departs]/VBZ at {time} [on {day}|tomorrow/NN] .
         I will [book|order|change|print|collect]/VB the tickets/NNS {by_when} .
         {first} [came|drove|flew|got]/VBD back/RB from {town} {ago} .
         We are [coming|driving|travelling|moving]/VBG to/IN {town} {when} .
         The flight/NN to/IN {town} was [booked|cancelled|changed|delayed]/VBN {ago} .
         Could you pick/VB me up/RP at the station/NN at {time} ?
-        Is there/EX a hotel/NN near the office/NN that/WDT/PRON is not too [expensive|noisy|old|far]/JJ ?
+        Is there/EX a hotel/NN near the office/NN that/WDT/PRON is not too \
+        [expensive|noisy|old|far]/JJ ?
         The [quick|cheap|easy|pretty]/JJ way/NN to/IN {town} is by train/NN .
-        I left/VBD my {purchase} on the bus/NN , of course/RB .
+        I left/VBD my {purchase} on the bus/NN , of course/NN .
         He [comes|drives|travels]/VBZ from {town} , which/WDT is {n}/CD hours/NNS away/RB .
-        We have/VBP/AUX [cancelled|changed|postponed|moved]/VBN our trip/NN because of the strike/NN .
+        We have/VBP/AUX [cancelled|changed|postponed|moved]/VBN our trip/NN because of the \
+        strike/NN .
         The drive/NN from {town} to/IN {town} took/VBD {n}/CD hours/NNS .
         Having/VBG missed/VBN the last/JJ train/NN , I spent/VBD the night/NN in {town} .
         """),
     "family": lines("""
         My {family} [likes|misses|loves|knows]/VBZ {town} more/RBR than/IN/SCONJ I do/VBP/AUX .
-        Your {family} [mentioned|said|wrote]/VBD that/IN/SCONJ you want/VBP to [come|leave|move|travel]/VB {when} .
+        Your {family} [mentioned|said|wrote]/VBD that/IN/SCONJ you want/VBP to \
+        [come|leave|move|travel]/VB {when} .
         We [enjoyed|loved|liked|finished]/VBD the {food} that/WDT/PRON your {family} made/VBD .
         Do/VBP/AUX you still/RB [like|miss|enjoy|remember]/VB living/VBG in {town} ?
         The children/NNS {adv} [liked|enjoyed|loved|hated]/VBD the {food} .
@@ -1192,7 +1219,7 @@ TOPICS = {
         My {family} walks/VBZ [quickly|slowly|cheerfully|straight]/RB to/IN work/VB every day/NN .
         They have/VBP/AUX n't seen/VBN each/DT other/JJ since/IN {month} .
         Can your {family} bring/VB some {food} {when} ?
-        It is {first} 's/POS birthday/NN {when} , so/RB we need/VBP a present/NN .
+        It is {first} 's/POS birthday/NN [on {day}|tomorrow/NN] , so/RB we need/VBP a present/NN .
         """),
     "work": lines("""
         {who} {think.VBD} that/IN/SCONJ the {doc} was {adv} {quality} .
@@ -1259,7 +1286,8 @@ TOPICS = {
         We are {feeling} to offer/VB you the post/NN .
         Your experience/NN with {subject} is what we think/VBP we need/VBP .
         The {meeting} will be {arrange.VBN} {by_when} .
-        Could you [send|give|email]/VB us the names/NNS of two/CD people/NNS who know/VBP your work/NN ?
+        Could you [send|give|email]/VB us the names/NNS of two/CD people/NNS who know/VBP your \
+        work/NN ?
         I [moved|came|returned]/VBD to/IN {town} after/IN leaving/VBG {company} .
         The other/JJ post/NN was filled/VBN {ago} , I am [sorry|sad|afraid]/JJ to say/VB .
         {who} will show/VB you the {room} on your first/JJ day/NN .

@@ -13,8 +13,8 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def lines(text: str) -> tuple[str, ...]:
-    """One item a line; a line that ends in a backslash goes on in the next (Python joins them)."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    """One item a line; after a backslash an item goes on in the next line."""
+    return tuple(re.sub(r"\s+", " ", line.strip()) for line in text.splitlines() if line.strip())
 
 
 # ------------------------------------------------------------------------------------------ reviews
@@ -274,105 +274,163 @@ ASPECTS = {
 }
 
 PURPOSES = {
-    "kitchen": words("""our tiny kitchen, the office kitchen, my new flat, Sunday breakfasts,
-        the holiday cottage, a family of five, my student room, the canteen at work"""),
-    "tech": words("""working from home, the daily commute, my evening classes, the family holiday,
-        video calls, my home office, long train journeys, my band practice"""),
-    "outdoor": words("""a week in the hills, the school trip, weekend walks, a cycling tour,
-        the allotment, a music festival, my first long-distance hike, early morning outings"""),
-    "home": words("""the spare room, our new house, my workshop, the upstairs landing,
-        the back garden, my mother's flat, the garden shed, a rented flat"""),
+    "kitchen": words("""
+    our tiny kitchen, the office kitchen, my new flat, Sunday breakfasts, the holiday cottage, a
+    family of five, my student room, the canteen at work
+"""),
+    "tech": words("""
+    working from home, the daily commute, my evening classes, the family holiday, video calls, my
+    home office, long train journeys, my band practice
+"""),
+    "outdoor": words("""
+    a week in the hills, the school trip, weekend walks, a cycling tour, the allotment, a music
+    festival, my first long-distance hike, early morning outings
+"""),
+    "home": words("""
+    the spare room, our new house, my workshop, the upstairs landing, the back garden, my mother's
+    flat, the garden shed, a rented flat
+"""),
 }
 
-RELATIVES = words("""wife, husband, sister, brother, father, mother, daughter, son, flatmate,
-    neighbour, grandfather, aunt, boss, cousin, girlfriend, partner""")
+RELATIVES = words("""
+    wife, husband, sister, brother, father, mother, daughter, son, flatmate, neighbour,
+    grandfather, aunt, boss, cousin, girlfriend, partner
+""")
 
 # ---------------------------------------------------------------------------------- names of people
 
-WOMEN = words("""Anna, Florence, Priya, Charlotte, Fatima, Ingrid, Sydney, Mei, Georgia, Rosa, April,
-    Chiara, Adelaide, Noor, Elena, Victoria, Zofia, June, Amara, Helen, Chelsea, Yuki, Margaret, May,
+WOMEN = words("""
+    Anna, Florence, Priya, Charlotte, Fatima, Ingrid, Sydney, Mei, Georgia, Rosa, April, Chiara,
+    Adelaide, Noor, Elena, Victoria, Zofia, June, Amara, Helen, Chelsea, Yuki, Margaret, May,
     Leila, Paris, Bridget, Sunita, Carmen, Olga, Hannah, Thandiwe, Isla, Savannah, Marta, Grace,
-    Nadia, Astrid, Beatriz, Ruth, Ayesha, Lucia, Siobhan, Petra, Wanjiru""")
-MEN = words("""James, Austin, Ravi, Tomasz, Omar, Jordan, Kenji, Lars, Peter, Jackson, Carlos,
-    Idris, Lincoln, Matteo, Samuel, Viktor, August, Kwame, Liam, Dominic, Hassan, Chester, Diego,
-    Patrick, Anton, Rajesh, Emeka, Warwick, Nikhil, Bjorn, Alan, Rhys, Mateus, Jonas, Farid, Derek,
-    Hugh, Stefan, Tariq, Walter, Ewan, Boris, Malik, Theo, Gareth""")
-SURNAMES = words("""Walsh, Lincoln, Okafor, Hastings, Patel, Preston, Novak, Lancaster, Kim, Chester,
-    Moreau, Wells, Harlow, Bolton, Haddad, Kent, Lindqvist, Paris, Osei, Houston, Rossi, Warwick,
+    Nadia, Astrid, Beatriz, Ruth, Ayesha, Lucia, Siobhan, Petra, Wanjiru
+""")
+MEN = words("""
+    James, Austin, Ravi, Tomasz, Omar, Jordan, Kenji, Lars, Peter, Jackson, Carlos, Idris,
+    Lincoln, Matteo, Samuel, Viktor, August, Kwame, Liam, Dominic, Hassan, Chester, Diego,
+    Patrick, Anton, Rajesh, Emeka, Warwick, Nikhil, Bjorn, Alan, Rhys, Mateus, Jonas, Farid,
+    Derek, Hugh, Stefan, Tariq, Walter, Ewan, Boris, Malik, Theo, Gareth
+""")
+SURNAMES = words("""
+    Walsh, Lincoln, Okafor, Hastings, Patel, Preston, Novak, Lancaster, Kim, Chester, Moreau,
+    Wells, Harlow, Bolton, Haddad, Kent, Lindqvist, Paris, Osei, Houston, Rossi, Warwick,
     Nakamura, York, Fletcher, Derby, Mbeki, Carlisle, Sharma, Durham, Ferrara, Ireland, Ashdown,
-    Stafford, Yilmaz, Holland, Brandt, Stratford, Mwangi, Washington, Doyle, Windsor, Petrov, Selby,
-    Alvarez, Halifax, Keane, Lisbon, Tanaka, Melrose, Hughes, Burnley, Adeyemi, Marlow, Svensson,
-    Buxton, Cohen, Oakham, Rahman, Ripley, Costa, Barlow, Eriksen, Whitby, Nair, Hawes, Dubois,
-    Kendal, Price, Bishop, Marsh, Banks, Young, Penny, Summers, Field, Carter, Baker, March, Day,
-    Sterling, Pound, Castle, Hill""")
+    Stafford, Yilmaz, Holland, Brandt, Stratford, Mwangi, Washington, Doyle, Windsor, Petrov,
+    Selby, Alvarez, Halifax, Keane, Lisbon, Tanaka, Melrose, Hughes, Burnley, Adeyemi, Marlow,
+    Svensson, Buxton, Cohen, Oakham, Rahman, Ripley, Costa, Barlow, Eriksen, Whitby, Nair, Hawes,
+    Dubois, Kendal, Price, Bishop, Marsh, Banks, Young, Penny, Summers, Field, Carter, Baker,
+    March, Day, Sterling, Pound, Castle, Hill
+""")
 INITIALS = words("A, B, C, D, E, F, G, H, J, K, L, M, N, P, R, S, T, W")
 PARTICLES = words("van der, de, von, al, di, ter, da, du")
 
 
 # ------------------------------------------------------------------------------------------- places
 
-TOWNS = words("""Lincoln, Leeds, Hastings, Lagos, Preston, Osaka, Lancaster, Cork, Chester, Lisbon,
-    Wells, Nairobi, Bolton, Porto, Halifax, Santiago, Paris, Kendal, Houston, Turin, Warwick, Perth,
-    York, Accra, Derby, Dublin, Carlisle, Bergen, Durham, Austin, Stafford, Seville, Windsor, Gdansk,
-    Washington, Sydney, Georgia, Jordan, Melrose, Victoria, Charlotte, Whitby, Chelsea, Buxton,
-    Adelaide, Marlow, Florence, Kyoto, Burnley, Toronto, Savannah, Antwerp, Ripley, Cape Town,
-    San Marino, Oakham, Buenos Aires, Selby, Stratford, New Delhi, Barlow, Hong Kong, Tallinn""")
-PLACE_STARTS = words("""Kel, Mar, Ost, Brack, Hollin, Thorn, Ald, Wen, Carr, Fen, Gris, Har, Pen, Wis,
-    Stan, Ell, Rad, Tav, Lang, Mill, Cold, Dun, Ash, Birk""")
-PLACE_ENDS = words("""derby, ham, wick, bury, ford, ton, mouth, thorpe, combe, gate, stead, worth,
-    bridge, field, ley, holme""")
-WIDER_PLACES = words("""Kent, Wales, Norway, the Midlands, Brittany, Ghana, Cornwall, Ontario, Scotland,
-    the Netherlands, Bavaria, Queensland, Ireland, Peru, Andalusia, Yorkshire, the Baltic, Tuscany,
-    Holland, Kerala""")
-STREETS = words("""Mill Lane, Station Road, Castle Street, Victoria Park, Lincoln Road, Market Square,
-    Harbour View, York Terrace, King's Cross, Albert Bridge, Church Hill, Paris Gardens""")
+TOWNS = words("""
+    Lincoln, Leeds, Hastings, Lagos, Preston, Osaka, Lancaster, Cork, Chester, Lisbon, Wells,
+    Nairobi, Bolton, Porto, Halifax, Santiago, Paris, Kendal, Houston, Turin, Warwick, Perth,
+    York, Accra, Derby, Dublin, Carlisle, Bergen, Durham, Austin, Stafford, Seville, Windsor,
+    Gdansk, Washington, Sydney, Georgia, Jordan, Melrose, Victoria, Charlotte, Whitby, Chelsea,
+    Buxton, Adelaide, Marlow, Florence, Kyoto, Burnley, Toronto, Savannah, Antwerp, Ripley, Cape
+    Town, San Marino, Oakham, Buenos Aires, Selby, Stratford, New Delhi, Barlow, Hong Kong,
+    Tallinn
+""")
+PLACE_STARTS = words("""
+    Kel, Mar, Ost, Brack, Hollin, Thorn, Ald, Wen, Carr, Fen, Gris, Har, Pen, Wis, Stan, Ell, Rad,
+    Tav, Lang, Mill, Cold, Dun, Ash, Birk
+""")
+PLACE_ENDS = words("""
+    derby, ham, wick, bury, ford, ton, mouth, thorpe, combe, gate, stead, worth, bridge, field,
+    ley, holme
+""")
+WIDER_PLACES = words("""
+    Kent, Wales, Norway, the Midlands, Brittany, Ghana, Cornwall, Ontario, Scotland, the
+    Netherlands, Bavaria, Queensland, Ireland, Peru, Andalusia, Yorkshire, the Baltic, Tuscany,
+    Holland, Kerala
+""")
+STREETS = words("""
+    Mill Lane, Station Road, Castle Street, Victoria Park, Lincoln Road, Market Square, Harbour
+    View, York Terrace, King's Cross, Albert Bridge, Church Hill, Paris Gardens
+""")
 
 # ------------------------------------------------------------------------------------ organisations
 
-SECTORS = words("""Foods, Shipping, Textiles, Energy, Motors, Pharmaceuticals, Airways, Logistics,
-    Partners, Software, Breweries, Steel, Insurance, Dairies, Rail, Publishing, Media, Timber""")
-COINED_STARTS = words("""Nova, Tel, Quanti, Veri, Zen, Opti, Cyra, Lumi, Axi, Helio, Ardu, Pano,
-    Syn, Mero, Elu, Fluxo""")
+SECTORS = words("""
+    Foods, Shipping, Textiles, Energy, Motors, Pharmaceuticals, Airways, Logistics, Partners,
+    Software, Breweries, Steel, Insurance, Dairies, Rail, Publishing, Media, Timber
+""")
+COINED_STARTS = words("""
+    Nova, Tel, Quanti, Veri, Zen, Opti, Cyra, Lumi, Axi, Helio, Ardu, Pano, Syn, Mero, Elu, Fluxo
+""")
 COINED_ENDS = words("ris, mora, tec, dyne, lia, net, vance, gen, soft, cast, pharm, lux, via, ro")
 LEGAL_FORMS = words("plc, Limited, Group, Holdings, LLC, SE, AG, SA, International, Corporation")
-EMBLEMS = words("""Red Kite, Open Door, Second Chance, Blue Harbour, Lantern, Green Valley, Lighthouse,
-    New Leaf, Silver Birch, Long Table, White Rose, Bright Start, Old Mill, Kingfisher""")
-ACRONYMS = words("""NTRA, EHB, UKWC, FSAB, ITWU, NMO, TRO, RCDA, HSIB, BVA, EMRC, PDSU, GWT, OFRA,
-    CLDS, IPVA, WSTA, AEGU""")
-FIELDS = words("""Ocean Studies, Public Health, Rural Affairs, Climate Research, Housing Policy,
-    Polar Research, Fiscal Studies, Plant Science, Urban Design, Crop Research""")
+EMBLEMS = words("""
+    Red Kite, Open Door, Second Chance, Blue Harbour, Lantern, Green Valley, Lighthouse, New Leaf,
+    Silver Birch, Long Table, White Rose, Bright Start, Old Mill, Kingfisher
+""")
+ACRONYMS = words("""
+    NTRA, EHB, UKWC, FSAB, ITWU, NMO, TRO, RCDA, HSIB, BVA, EMRC, PDSU, GWT, OFRA, CLDS, IPVA,
+    WSTA, AEGU
+""")
+FIELDS = words("""
+    Ocean Studies, Public Health, Rural Affairs, Climate Research, Housing Policy, Polar Research,
+    Fiscal Studies, Plant Science, Urban Design, Crop Research
+""")
 
-MONTHS = words("""January, February, March, April, May, June, July, August, September, October,
-    November, December""")
+MONTHS = words("""
+    January, February, March, April, May, June, July, August, September, October, November,
+    December
+""")
 WEEKDAYS = words("Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday")
 
-# ------------------------------------------------------------------------------------ news, at large
+# ----------------------------------------------------------------------------------- news, at large
 
-ROLES = words("""chief executive, finance director, head of research, chair, managing director,
-    head coach, deputy director, chief engineer, editor, head of marketing, artistic director,
-    chief scientist""")
-INDUSTRIES = words("""packaging, ferry, biscuit, wind power, bicycle, insurance, software, dairy,
-    furniture, battery, chocolate, railway, publishing, fishing""")
-BUILDINGS = words("""library, swimming pool, primary school, fire station, health centre, bus station,
-    sports hall, market hall, youth club, museum, concert hall, footbridge""")
-CRIMES = words("""fraud, burglary, arson, theft, perjury, tax evasion, forgery, blackmail, smuggling,
-    handling stolen goods""")
-GOODS = words("""paintings, laptops, bicycles, coins, silver cups, watches, tractors, violins,
-    rare books, power tools, copper cables, phones""")
-FINDINGS = words("""short walks lower blood pressure, bees remember colours for days,
-    coral can recover faster than was thought, night shifts affect memory,
-    hedgerows store more carbon than lawns, children learn best after a nap,
-    owls avoid street lights, singing helps patients to breathe,
-    salt marshes slow down storm waves, cats recognise recorded voices""")
-CONCERTS = words("""a brass band, two choirs, a film night, a food market, a kite workshop, a puppet show,
-    open-air theatre, a poetry evening, a lantern parade, a ceilidh""")
-FAULTY = words("""prams, kettles, car seats, toy trains, hair dryers, ladders, bicycle helmets, chargers,
-    garden chairs, smoke alarms, batteries, cheese spreads""")
-HAZARDS = words("""a risk of fire, a loose screw, faulty wiring, traces of metal, a broken seal,
-    sharp edges, a weak joint, overheating""")
-SPORTS = words("""football, rugby, hockey, cricket, netball, basketball, handball, volleyball""")
-ARTS = words("""novel, documentary, album, exhibition, opera, short film, play, photograph,
-    collection of poems, mural""")
+ROLES = words("""
+    chief executive, finance director, head of research, chair, managing director, head coach,
+    deputy director, chief engineer, editor, head of marketing, artistic director, chief scientist
+""")
+INDUSTRIES = words("""
+    packaging, ferry, biscuit, wind power, bicycle, insurance, software, dairy, furniture,
+    battery, chocolate, railway, publishing, fishing
+""")
+BUILDINGS = words("""
+    library, swimming pool, primary school, fire station, health centre, bus station, sports hall,
+    market hall, youth club, museum, concert hall, footbridge
+""")
+CRIMES = words("""
+    fraud, burglary, arson, theft, perjury, tax evasion, forgery, blackmail, smuggling, handling
+    stolen goods
+""")
+GOODS = words("""
+    paintings, laptops, bicycles, coins, silver cups, watches, tractors, violins, rare books,
+    power tools, copper cables, phones
+""")
+FINDINGS = words("""
+    short walks lower blood pressure, bees remember colours for days, coral can recover faster
+    than was thought, night shifts affect memory, hedgerows store more carbon than lawns, children
+    learn best after a nap, owls avoid street lights, singing helps patients to breathe, salt
+    marshes slow down storm waves, cats recognise recorded voices
+""")
+CONCERTS = words("""
+    a brass band, two choirs, a film night, a food market, a kite workshop, a puppet show,
+    open-air theatre, a poetry evening, a lantern parade, a ceilidh
+""")
+FAULTY = words("""
+    prams, kettles, car seats, toy trains, hair dryers, ladders, bicycle helmets, chargers, garden
+    chairs, smoke alarms, batteries, cheese spreads
+""")
+HAZARDS = words("""
+    a risk of fire, a loose screw, faulty wiring, traces of metal, a broken seal, sharp edges, a
+    weak joint, overheating
+""")
+SPORTS = words("""
+    football, rugby, hockey, cricket, netball, basketball, handball, volleyball
+""")
+ARTS = words("""
+    novel, documentary, album, exhibition, opera, short film, play, photograph, collection of
+    poems, mural
+""")
 
 # -------------------------------------------------------------------------------------------- mails
 
@@ -431,38 +489,66 @@ VERBS = {
     """),
 }
 
-DOCUMENTS = words("""report, draft, contract, schedule, proposal, budget, summary, leaflet, agenda,
-    memo, spreadsheet, presentation, review, estimate, brochure, plan""")
-DOCUMENT_PLURALS = words("""slides, figures, minutes, drawings, forms, notes, photos, questions,
-    tables, comments, translations, receipts""")
-MEETINGS = words("""meeting, workshop, call, interview, rehearsal, lunch, visit, presentation,
-    briefing, conference, review, seminar""")
-DEVICES = words("""printer, laptop, projector, scanner, phone, server, monitor, router, copier,
-    boiler, coffee machine, lift""")
-PURCHASES = words("""keyboard, parcel, desk, chair, cable, book, jacket, lamp, bicycle, carpet, tent,
-    microphone""")
-ROOMS = words("""kitchen, office, hall, lobby, library, basement, canteen, garage, attic, garden,
-    studio, workshop""")
-TEAMS = words("""team, board, committee, client, department, group, supplier, crew, agency,
-    management, publisher, council""")
-FAMILY = words("""mum, dad, sister, brother, cousin, grandmother, uncle, wife, husband, daughter, son,
-    aunt""")
-ADJECTIVES = words("""final, new, short, revised, annual, detailed, first, missing, updated, second,
-    whole, latest, corrected, signed, provisional, complete""")
-FEELINGS = words("""happy, glad, sorry, pleased, relieved, sad, delighted, surprised, grateful,
-    ashamed""")
-QUALITIES = words("""good, clear, useful, expensive, long, late, difficult, helpful, complicated,
-    interesting, strange, nice, dull, exciting, silly, hard""")
-ADVERBS = words("""really, probably, definitely, certainly, actually, apparently, clearly,
-    obviously, surprisingly, undoubtedly, frankly, perhaps""")
-MANNERS = words("""quickly, carefully, properly, quietly, slowly, thoroughly, calmly, clearly,
-    patiently, regularly, cheerfully, seriously""")
-FOODS = words("""cake, salad, bread, cheese, soup, wine, fruit, curry, rice, lemonade, coffee,
-    pasta""")
+DOCUMENTS = words("""
+    report, draft, contract, schedule, proposal, budget, summary, leaflet, agenda, memo,
+    spreadsheet, presentation, review, estimate, brochure, plan
+""")
+DOCUMENT_PLURALS = words("""
+    slides, figures, minutes, drawings, forms, notes, photos, questions, tables, comments,
+    translations, receipts
+""")
+MEETINGS = words("""
+    meeting, workshop, call, interview, rehearsal, lunch, visit, presentation, briefing,
+    conference, review, seminar
+""")
+DEVICES = words("""
+    printer, laptop, projector, scanner, phone, server, monitor, router, copier, boiler, coffee
+    machine, lift
+""")
+PURCHASES = words("""
+    keyboard, parcel, desk, chair, cable, book, jacket, lamp, bicycle, carpet, tent, microphone
+""")
+ROOMS = words("""
+    kitchen, office, hall, lobby, library, basement, canteen, garage, attic, garden, studio,
+    workshop
+""")
+TEAMS = words("""
+    team, board, committee, client, department, group, supplier, crew, agency, management,
+    publisher, council
+""")
+FAMILY = words("""
+    mum, dad, sister, brother, cousin, grandmother, uncle, wife, husband, daughter, son, aunt
+""")
+ADJECTIVES = words("""
+    final, new, short, original, annual, detailed, first, missing, full, second, whole, recent,
+    long, official, provisional, complete
+""")
+FEELINGS = words("""
+    happy, glad, sorry, pleased, relieved, sad, delighted, surprised, grateful, ashamed
+""")
+QUALITIES = words("""
+    good, clear, useful, expensive, long, late, difficult, helpful, complicated, interesting,
+    strange, nice, dull, exciting, silly, hard
+""")
+ADVERBS = words("""
+    really, probably, definitely, certainly, actually, apparently, clearly, obviously,
+    surprisingly, undoubtedly, frankly, perhaps
+""")
+MANNERS = words("""
+    quickly, carefully, properly, quietly, slowly, thoroughly, calmly, clearly, patiently,
+    regularly, cheerfully, seriously
+""")
+FOODS = words("""
+    cake, salad, bread, cheese, soup, wine, fruit, curry, rice, lemonade, coffee, pasta
+""")
 LONG_QUALITIES = words("useful, helpful, expensive, difficult, complicated, interesting, recent")
 SHORT_QUALITIES = words("short, quick, brief, long, proper")
 GOOD_QUALITIES = words("good, great, lovely, fine, perfect, wonderful, nice, excellent")
-SUBJECTS = words("""travel, parking, heating, catering, security, insurance, transport, childcare,
-    furniture, training, postage, equipment""")
-COMPANY_NAMES = words("""Meridian, Telmora, Hartwell, Novaris, Castle, Oakham, Lumicast, Brandt,
-    Northgate, Sterling, Zenlia, Harlow""")
+SUBJECTS = words("""
+    travel, parking, heating, catering, security, insurance, transport, childcare, furniture,
+    training, postage, equipment
+""")
+COMPANY_NAMES = words("""
+    Meridian, Telmora, Hartwell, Novaris, Castle, Oakham, Lumicast, Brandt, Northgate, Sterling,
+    Zenlia, Harlow
+""")

@@ -4,9 +4,9 @@
     news/{train,dev}.jsonl      short news with the named entities
     mails/{train,dev}.conllu    e-mails with part-of-speech tags
 
-The texts come out of `grammar.py` and `lexicon.py`, so a project runs without a download and without
-a licence to read. Every fifth word and template is kept for dev: a model has to cope with words and
-sentences that training has never shown. The same seed gives the same bytes on any Python.
+The texts come out of `grammar.py` and `lexicon.py`, so a project runs without a download and
+without a licence to read. Every fifth word and template is kept for dev: a model has to cope with
+words and sentences that training has never shown. The same seed gives the same bytes on any Python.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ SENTENCE_START = re.compile(r"(^|[.!?]\"? )((?:@[A-Z]+\()?\"?)([a-z])")
 class Expander:
     """Turns templates into text with one stream of random numbers.
 
-    Only `random()` is asked for numbers: how `choice` and `shuffle` use them differs between Pythons.
+    Only `random()` is asked for numbers: how `choice` and `shuffle` use them depends on the Python.
     """
 
     rules: Mapping[str, Sequence[str]]
@@ -92,7 +92,7 @@ class Expander:
 
 
 def is_held_out(position: int, items: Sequence[str]) -> bool:
-    """Whether an item is for dev only: every fifth, from lists that are long enough to spare one."""
+    """Whether an item is for dev only: every fifth, from lists long enough to spare one."""
     return len(items) >= 4 and position % 5 == 3
 
 
@@ -131,7 +131,6 @@ REVIEW_RULES: dict[str, Sequence[str]] = {
     **grammar.REVIEWS,
     "relative": lexicon.RELATIVES,
     "weekday": lexicon.WEEKDAYS,
-    "product_line": lexicon.PRODUCTS,
 }
 
 
@@ -151,13 +150,13 @@ def reviews(maker: Expander) -> Iterator[dict[str, Any]]:
 def bind_product(maker: Expander) -> None:
     """Fix what the review is about: a product, its pronouns, its price and its aspects."""
     name, kind, aspects = maker.draw(lexicon.PRODUCTS).split(" | ")
-    plural = name.endswith("s")
+    plural = is_plural(name)
     price, currency = maker.pick((12, 15, 19, 25, 30, 35, 40, 49, 60, 80)), maker.pick("£££$€")
     maker.values = {
         **figures(maker),
         "product": name,
         "product_one": "pair" if plural else name,
-        "product_plural": name if plural else name + "s",
+        "product_plural": name if plural else pluralise(name),
         "a_product": f"a pair of {name}" if plural else f"a {name}",
         "one": "pair" if plural else "one",
         "one_too": "a pair" if plural else "one",
@@ -179,6 +178,14 @@ def agreement(plural: bool) -> dict[str, Value]:
     return dict(zip(names, plurals if plural else singular, strict=True))
 
 
+def pluralise(noun: str) -> str:
+    return noun + ("es" if noun.endswith("ch") else "s")
+
+
+def is_plural(noun: str) -> bool:
+    return noun.endswith("s") and not noun.endswith("ss")
+
+
 def about_aspect(maker: Expander, queue: list[str], rule: str) -> str:
     """A sentence or clause about an aspect that the review has not spoken of yet."""
     aspect = queue.pop(maker.below(len(queue)))
@@ -192,7 +199,7 @@ def about_aspect(maker: Expander, queue: list[str], rule: str) -> str:
         "pred_bad": lambda: maker.draw(predicates_bad),
     }
     text = maker.expand(maker.draw(maker.rules[rule]))
-    return AGREEMENT.sub(r"\2" if noun.endswith("s") else r"\1", text)
+    return AGREEMENT.sub(r"\2" if is_plural(noun) else r"\1", text)
 
 
 def roughen(maker: Expander, text: str) -> str:
@@ -230,12 +237,7 @@ NEWS_RULES: dict[str, Sequence[str]] = {
     "first": lexicon.WOMEN + lexicon.MEN,
     "initial": lexicon.INITIALS,
     "particle": lexicon.PARTICLES,
-    "sector": lexicon.SECTORS,
-    "coined_start": lexicon.COINED_STARTS,
-    "coined_end": lexicon.COINED_ENDS,
-    "legal": lexicon.LEGAL_FORMS,
     "emblem": lexicon.EMBLEMS,
-    "acronym": lexicon.ACRONYMS,
     "field": lexicon.FIELDS,
     "month": lexicon.MONTHS,
     "weekday": lexicon.WEEKDAYS,
@@ -324,7 +326,7 @@ def bind_person(maker: Expander, i: str) -> None:
 
 
 def bind_organisation(maker: Expander, name: str, rule: str) -> None:
-    """Fix an organisation's full name and, under the name and an s, what it is called after that."""
+    """Fix an organisation's full name and, under `<name>s`, what it is called after that."""
     parts = {
         "a": maker.fill("surname"),
         "b": maker.fill("surname"),
@@ -334,6 +336,8 @@ def bind_organisation(maker: Expander, name: str, rule: str) -> None:
         "m": maker.expand(maker.pick(("{town}", "{coined_town}"))),
         "z": maker.draw(lexicon.COINED_STARTS) + maker.draw(lexicon.COINED_ENDS),
         "acronym": maker.draw(lexicon.ACRONYMS),
+        "sector": maker.draw(lexicon.SECTORS),
+        "legal": maker.draw(lexicon.LEGAL_FORMS),
     }
     full, _, short = with_parts(maker, rule, parts).partition(" // ")
     maker.values[name] = mark("ORG", full)
@@ -490,7 +494,7 @@ def is_clitic(token: Token) -> bool:
 
 
 def write_sentence(name: str, tokens: list[Token]) -> list[str]:
-    """CoNLL-U lines; `don't` is a multiword token of `do` and `n't`, as in the English treebanks."""
+    """CoNLL-U lines; `don't` is a multiword token of `do` and `n't`, as in English treebanks."""
     text = "".join(token.form + " " * token.space for token in tokens).strip()
     result = [f"# sent_id = {name}", f"# text = {text}"]
     for i, token in enumerate(tokens):

@@ -1,0 +1,43 @@
+"""Training in bf16 and fp16: the gradient is that of fp32 within the precision, and an overflow skips the step."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from .test_gradients import HEADS, Recorder, encoder_gradient, make_examples, make_pipeline
+from .test_gradients import encoder_path as encoder_path  # a fixture
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def gradient_in(encoder_path: str, dtype: torch.dtype, scale: float = 2.0**16) -> tuple[Any, Any]:
+    nlp = make_pipeline(encoder_path, HEADS)
+    shim = nlp.get_pipe("shared_transformer").shim
+    shim.dtype = dtype
+    shim.loss_scale.value = scale
+    recorder = Recorder()
+    for _ in range(2):  # accumulated, so that unscaling twice would show
+        nlp.update(make_examples(nlp, HEADS), sgd=False)
+    for _, pipe in nlp.pipeline:
+        pipe.finish_update(recorder)
+    return encoder_gradient(nlp, recorder), shim
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_gradient_is_close_to_that_of_fp32(encoder_path: str, precision: str) -> None:
+    exact, _ = gradient_in(encoder_path, torch.float32)
+    found, _ = gradient_in(encoder_path, DTYPES[precision], scale=64.0)
+    assert set(found) == set(exact)
+    a = np.concatenate([found[n].ravel() for n in exact])
+    b = np.concatenate([exact[n].ravel() for n in exact])
+    assert np.linalg.norm(a - b) < 0.1 * np.linalg.norm(b)
+    assert np.linalg.norm(a - b) > 0  # it did run in low precision
+
+
+def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(encoder_path: str) -> None:
+    found, shim = gradient_in(encoder_path, torch.float16, scale=2.0**60)
+    assert found == {}
+    assert shim.loss_scale.value == 2.0**59
+    assert all(p.grad is None for p in shim.encoder.model.parameters())
