@@ -59,6 +59,14 @@ def no_upstream(upstream: str) -> ConfigError:
     )
 
 
+def frozen_without_weights(upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`{upstream}` has no weights when the heads that listen to it are initialized. If it is in `[training] "
+        "frozen_components`, spaCy does not initialize it: take it from a trained pipeline with `source`, or take it "
+        f'out of that list and set `freeze_layers = "all"` in `[components.{upstream}.model]` to train the heads only.'
+    )
+
+
 def wrong_width(task: str, *, width: int, expected: int, upstream: str) -> ConfigError:
     return ConfigError(
         f"`[components.{task}.model.tok2vec] width = {width}` does not fit: `{upstream}` serves vectors of width "

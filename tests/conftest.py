@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from .families import make_encoder
+
+settings.register_profile("no deadline", deadline=None)  # machines in CI are slow and busy
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

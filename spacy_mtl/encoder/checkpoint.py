@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..errors import CheckpointError, damaged, not_one_of
+from ..errors import CheckpointError, ConfigError, damaged, not_one_of
 from .huggingface import HuggingFaceEncoder, assemble, config_json, empty_model
 
 WEIGHTS = "model.safetensors"
@@ -41,8 +41,12 @@ def to_files(encoder: HuggingFaceEncoder, *, storage: str = "fp32") -> dict[str,
     return files
 
 
-def from_files(files: dict[str, bytes], *, where: str = "") -> HuggingFaceEncoder:
+def from_files(
+    files: dict[str, bytes], *, where: str = "", attention: str | None = None
+) -> HuggingFaceEncoder:
     """Load an encoder from file contents. `where` is put before the file names in errors.
+
+    attention: implementation to use; by default torch's fused one where the model has it.
 
     Raises CheckpointError, with the file's name, if a file is missing, changed, cut off or not what it should be.
     """
@@ -51,12 +55,17 @@ def from_files(files: dict[str, bytes], *, where: str = "") -> HuggingFaceEncode
         if name not in files:
             raise damaged(where + name, "is missing")
     try:
-        model = empty_model(json.loads(files[CONFIG]))
-    except ValueError as error:
+        model = empty_model(json.loads(files[CONFIG]), attention=attention)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever Hugging Face makes of a config that is not one
         raise CheckpointError(f"`{where}{CONFIG}` cannot be used: {error}") from error
     _fill(model, weights_from_bytes(files[WEIGHTS], file=where + WEIGHTS), file=where + WEIGHTS)
     tokenizer_files = {k: v for k, v in files.items() if k not in (CONFIG, WEIGHTS, MANIFEST)}
-    return assemble(model.float().eval(), tokenizer_files)
+    try:
+        return assemble(model.float().eval(), tokenizer_files)
+    except Exception as error:  # `tokenizers` raises nothing more special
+        raise damaged(where + "tokenizer.json", f"cannot be read ({error})") from error
 
 
 def make_manifest(files: dict[str, bytes]) -> bytes:
@@ -137,7 +146,7 @@ def metadata_from_bytes(content: bytes, *, file: str) -> dict[str, str]:
         size = int.from_bytes(content[:8], "little")
         found: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
         return found
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise damaged(file, f"is not a safetensors file ({error})") from error
 
 
@@ -168,7 +177,7 @@ def _listed(manifest: bytes, *, where: str) -> dict[str, Any]:
         files: dict[str, Any] = dict(values["files"])
         if not all(isinstance(e["bytes"], int) and e["sha256"] for e in files.values()):
             raise ValueError("an entry lacks its size or hash")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(where + MANIFEST, f"cannot be read ({error})") from error
     if version != FORMAT:
         raise CheckpointError(

@@ -14,16 +14,23 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
 
 from ..errors import ConfigError, bad_number, cannot_load, no_fast_tokenizer, not_one_of
 from ..text.wordpieces import find_affixes
 from ..types import Affixes
 
 ATTENTION = ("sdpa", "eager")
-_CODE_KEYS = ("auto_map", "custom_pipelines", "quantization_config", "kernel_config", "use_kernels")
-_CODE_KEY_ENDS = ("attn_implementation", "attn_implementation_internal", "experts_implementation")
+_CODE_KEYS = (
+    "auto_map",
+    "custom_pipelines",
+    "fusion_config",
+    "kernel_config",
+    "quantization_config",
+    "use_kernels",
+)
+_CODE_KEY_PARTS = ("attn_implementation", "experts_implementation")
 _PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash")
-_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, TypeError)
 
 
 @dataclass
@@ -66,10 +73,11 @@ def load_pretrained(
             raw, _ = PretrainedConfig.get_config_dict(name)
             config = make_config({**raw, **overrides})
             cls = model_class(config)
-            model = cls.from_pretrained(
+            model, report = cls.from_pretrained(
                 name,
                 config=with_attention(config, cls, attention),
                 trust_remote_code=False,
+                output_loading_info=True,
                 **_without_pooler(cls),
             )
             tokenizer = AutoTokenizer.from_pretrained(
@@ -77,10 +85,20 @@ def load_pretrained(
             )
         except ConfigError:
             raise
-        except _LOAD_ERRORS as error:
+        except Exception as error:  # Hugging Face, safetensors and tokenizers share no base class
             raise cannot_load(name, key="model.name", reason=_first_line(error)) from error
+        lacking = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+        if lacking:
+            reason = f"its weights lack `{lacking[0]}`, so they are not those of `{cls.__name__}` with this config."
+            raise cannot_load(name, key="model.name", reason=reason)
         if not isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
             raise no_fast_tokenizer(name, key="model.name")
+        if not _has_files(name, tokenizer):
+            raise cannot_load(name, key="model.name", reason="it has no tokenizer files.")
+        n_ids, n_vectors = len(tokenizer), model.get_input_embeddings().num_embeddings
+        if n_ids > n_vectors:
+            reason = f"its tokenizer has {n_ids} entries, its embeddings have {n_vectors}."
+            raise cannot_load(name, key="model.name", reason=reason)
         files = _tokenizer_files(tokenizer)
     return assemble(model.float(), files)
 
@@ -90,7 +108,7 @@ def resolve_name(name: str) -> str:
     if not name.startswith("package:"):
         return name
     package, _, folder = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         reason = f"the Python package `{package}` is not installed."
         raise cannot_load(name, key="model.name", reason=f"{reason} Install it with pip.")
@@ -107,12 +125,12 @@ def assemble(model: PreTrainedModel, tokenizer_files: dict[str, bytes]) -> Huggi
     return HuggingFaceEncoder(model, tokenizer, tokenizer_files, affixes)
 
 
-def empty_model(config_values: dict[str, Any]) -> PreTrainedModel:
+def empty_model(config_values: dict[str, Any], *, attention: str | None = None) -> PreTrainedModel:
     """Build the module that a config describes, with weights that are still to be filled in."""
     config = make_config(config_values)
     cls = model_class(config)
     with quiet(), _no_init_weights():
-        model = cls(with_attention(config, cls, None), **_without_pooler(cls))
+        model = cls(with_attention(config, cls, attention), **_without_pooler(cls))
         model.tie_weights()
     return model
 
@@ -121,7 +139,7 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
     """Make a config from the contents of a config.json, without the keys that would fetch or run code."""
     values = strip_code_keys(values)
     model_type = values.pop("model_type", None)
-    if model_type is None:
+    if not isinstance(model_type, str):
         raise ValueError("its config.json has no `model_type`.")
     try:
         return AutoConfig.for_model(model_type, **values)
@@ -136,15 +154,26 @@ def strip_code_keys(values: dict[str, Any]) -> dict[str, Any]:
     """Drop every key, at any depth, that makes Hugging Face fetch kernels or run a repository's code."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        if key in _CODE_KEYS or key in _PRIVATE_KEYS or key.endswith(_CODE_KEY_ENDS):
+        if key in _CODE_KEYS or key in _PRIVATE_KEYS or any(p in key for p in _CODE_KEY_PARTS):
             continue
-        kept[key] = strip_code_keys(value) if isinstance(value, dict) else value
+        kept[key] = _strip_inside(value)
     return kept
+
+
+def _strip_inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return strip_code_keys(value)
+    return [_strip_inside(item) for item in value] if isinstance(value, list) else value
 
 
 def config_json(config: PretrainedConfig) -> bytes:
     """A config.json that Hugging Face reads back, without traces of the machine that wrote it."""
     values = strip_code_keys(json.loads(config.to_json_string(use_diff=True)))
+    for key in (
+        "dtype",
+        "torch_dtype",
+    ):  # ours are the weights' own, not those of the checkpoint we began with
+        values.pop(key, None)
     return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode("utf8")
 
 
@@ -177,6 +206,10 @@ def with_attention(
         raise ConfigError(
             f"`model.transformer_config.attn_implementation = 'sdpa'`: `{cls.__name__}` has no such attention. "
             "Leave the key out or set it to `eager`."
+        )
+    if getattr(config, "reference_compile", False) is None:
+        config.reference_compile = (
+            False  # ModernBERT would compile itself anew for many input shapes
         )
     config._attn_implementation = attention or ("sdpa" if fused else "eager")
     return config
@@ -244,6 +277,15 @@ def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
         "tokenizer.json": tokenizer.backend_tokenizer.to_str().encode("utf8"),
         "tokenizer_config.json": (json.dumps(settings, indent=2) + "\n").encode("utf8"),
     }
+
+
+def _has_files(name: str, tokenizer: Any) -> bool:
+    """False if the tokenizer is made up: transformers 5 gives an empty one where there are no files."""
+    names = {"tokenizer.json", *type(tokenizer).vocab_files_names.values()}
+    return any(
+        cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        for file in sorted(names)
+    )
 
 
 def _max_positions(model: PreTrainedModel) -> int | None:

@@ -49,6 +49,11 @@ def checkpoint_layers(model: nn.Module) -> None:
     new = "activation_checkpointing_enable"  # its name in transformers 5
     enable: Any = getattr(model, new if hasattr(model, new) else "gradient_checkpointing_enable")
     enable({"use_reentrant": False})
+    if hasattr(
+        model, "_require_grads_hooks"
+    ):  # transformers 5 adds them; only reentrant checkpoints need them
+        disable: Any = model.disable_input_require_grads
+        disable()
 
 
 def _embeddings(model: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:

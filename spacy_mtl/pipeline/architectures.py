@@ -10,7 +10,7 @@ from ..types import Array
 from .listener import SharedTransformerListener
 
 
-def TransformerEncoder(
+def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     name: str,
     *,
     precision: str = "auto",

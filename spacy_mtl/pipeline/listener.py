@@ -87,6 +87,8 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
     assert isinstance(model, SharedTransformerListener)
     if model.upstream is None:
         raise errors.no_upstream(model.upstream_name)
+    if model.maybe_get_dim("nO") is None:
+        raise errors.frozen_without_weights(model.upstream)
     model.sample_docs = tuple(X or ())
 
 

@@ -85,7 +85,8 @@ class EncoderShim(Shim):
 
     def from_files(self, files: dict[str, bytes], *, where: str = "") -> None:
         """Load what `to_files` gave. `where` stands before file names in errors."""
-        self._set(checkpoint.from_files(files, where=where))
+        attention = self.settings.transformer_config.get("attn_implementation")
+        self._set(checkpoint.from_files(files, where=where, attention=attention))
 
     def to_files(self, *, storage: str = "fp32") -> dict[str, bytes]:
         """The encoder as Hugging Face files; nothing if it has not been loaded."""

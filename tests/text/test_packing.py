@@ -27,9 +27,7 @@ def documents(draw: st.DrawFn) -> Wordpieces:
     offset = 0
     for doc_length in doc_lengths:
         tokens = draw(
-            st.lists(
-                st.tuples(st.integers(0, doc_length), st.integers(0, doc_length)), max_size=12
-            )
+            st.lists(st.tuples(st.integers(0, doc_length), st.integers(0, doc_length)), max_size=12)
         )
         starts += [offset + min(span) for span in tokens]
         lengths += [max(span) - min(span) for span in tokens]

@@ -1,5 +1,7 @@
 """Long documents are covered by overlapping windows, each wordpiece served where it is most central."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -89,7 +91,7 @@ def test_neighbours_overlap_by_at_least_window_minus_stride(
 ) -> None:
     lengths, window, stride = shape
     for doc in by_document(lengths, windows_of(*shape)):
-        for (_, start, stop), (_, next_start, _) in zip(doc, doc[1:], strict=False):
+        for (_, start, stop), (_, next_start, _) in pairwise(doc):
             assert start < next_start
             assert stop - next_start >= window - stride
 
