@@ -89,7 +89,12 @@ def test_the_package_requires_this_one_without_an_upper_limit(tmp_path: Path) ->
     nlp = make_pipeline(make_encoder("bert", tmp_path / "encoder"))
     nlp.to_disk(tmp_path / "model")
     package(
-        tmp_path / "model", tmp_path, name="tiny_mtl", version="0.0.1", create_sdist=False, silent=True
+        tmp_path / "model",
+        tmp_path,
+        name="tiny_mtl",
+        version="0.0.1",
+        create_sdist=False,
+        silent=True,
     )
     meta = json.loads((tmp_path / "en_tiny_mtl-0.0.1" / "meta.json").read_text("utf8"))
     assert meta["requirements"] == ["spacy-mtl>=0.1.0"]
@@ -107,7 +112,16 @@ def test_the_wheel_predicts_the_same_in_a_fresh_environment(tmp_path: Path) -> N
         create_wheel=True, silent=True,
     )  # fmt: skip
     [wheel] = wheels.glob("*/dist/*.whl")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(wheels),
+    ]
     subprocess.run([*build, str(ROOT)], check=True)
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
@@ -128,5 +142,6 @@ def test_the_wheel_predicts_the_same_in_a_fresh_environment(tmp_path: Path) -> N
         assert cats == pytest.approx(doc.cats, abs=1e-6)
         assert len(tensor) == len(doc)
         assert all(
-            row == pytest.approx(own, abs=1e-5) for row, own in zip(tensor, doc.tensor.tolist(), strict=True)
+            row == pytest.approx(own, abs=1e-5)
+            for row, own in zip(tensor, doc.tensor.tolist(), strict=True)
         )

@@ -66,7 +66,9 @@ def train(factory: str, *, with_other: bool) -> list[np.ndarray]:
 
 def test_documents_without_categories_do_not_change_the_weights() -> None:
     pairs = zip(
-        train("masked_textcat", with_other=False), train("masked_textcat", with_other=True), strict=True
+        train("masked_textcat", with_other=False),
+        train("masked_textcat", with_other=True),
+        strict=True,
     )
     for alone, mixed in pairs:
         np.testing.assert_allclose(alone, mixed, rtol=1e-5, atol=1e-7)
