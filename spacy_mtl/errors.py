@@ -24,11 +24,30 @@ def bad_number(value: object, *, key: str, need: str) -> ConfigError:
     return ConfigError(f"`{key} = {value!r}` cannot be used: it must be {need}.")
 
 
-def cannot_load(name: str, *, key: str, reason: object) -> ConfigError:
+def cannot_load(
+    name: str, *, key: str, reason: object, overrides: Iterable[str] = ()
+) -> ConfigError:
+    replaced = ", ".join(f"`{override}`" for override in overrides)
+    fix = f" If it loads without {replaced}, correct `model.transformer_config`."
+    hint = fix if replaced else ""
     return ConfigError(
         f"The encoder `{name}` cannot be loaded: {reason} "
         f"Set `{key}` to a folder with a Hugging Face model or to the name of one on a model hub that this "
-        "machine can reach."
+        f"machine can reach.{hint}"
+    )
+
+
+def no_such_setting(key: str, value: object, *, model_type: str) -> ConfigError:
+    return ConfigError(
+        f"`model.transformer_config.{key} = {value!r}` would change nothing: the config of a `{model_type}` has no "
+        "such setting. Take it out, or spell it as in the encoder's config.json."
+    )
+
+
+def not_our_optimizer(value: object, *, name: str) -> ConfigError:
+    return ConfigError(
+        f"`components.{name}.optimizer` is a `{type(value).__name__}`, which cannot step the encoder. Use "
+        '`@optimizers = "spacy_mtl.AdamW.v1"`, or `null` to let `[training.optimizer]` step the encoder too.'
     )
 
 
@@ -75,6 +94,27 @@ def wrong_width(task: str, *, width: int, expected: int, upstream: str) -> Confi
     )
 
 
+def no_balancer(value: object, *, name: str) -> ConfigError:
+    return ConfigError(
+        f"`components.{name}.balancer = {value!r}` cannot be used: this version sums the heads' gradients. Set it to "
+        "`null`, and weigh a head with its listener's `grad_factor`."
+    )
+
+
+def trained_on_other_width(task: str, *, width: int, expected: int, upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` listens to vectors of width {width}, but `{upstream}` serves vectors of width {expected}. Train "
+        f"`{task}` again on `{upstream}`, or set its listener's `upstream` to the component that it was trained on."
+    )
+
+
+def vectors_replaced(task: str, *, upstream: str, nearest: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` listens to `{upstream}`, but `{nearest}` stands between them and puts its own vectors into "
+        f"`doc.tensor`. Move `{task}` in `[nlp] pipeline` to a place between `{upstream}` and `{nearest}`."
+    )
+
+
 def not_encoded(task: str, *, upstream: str) -> ListenerError:
     return ListenerError(
         f"`{task}` was asked about a document that `{upstream}` has not encoded (its `doc.tensor` is empty). "
@@ -102,7 +142,7 @@ def retokenized(task: str, *, n_tokens: int, n_vectors: int, upstream: str) -> L
 
 def late_gradient(task: str, *, upstream: str) -> ListenerError:
     return ListenerError(
-        f"`{task}` returned the gradient of a batch whose backward pass through `{upstream}` has already run, so it "
+        f"`{task}` trains on a batch whose backward pass through `{upstream}` has already run, so its gradient "
         "would be lost. Call `nlp.update` once per batch, and the backward pass of every head before the next one."
     )
 

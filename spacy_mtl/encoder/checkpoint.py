@@ -42,11 +42,16 @@ def to_files(encoder: HuggingFaceEncoder, *, storage: str = "fp32") -> dict[str,
 
 
 def from_files(
-    files: dict[str, bytes], *, where: str = "", attention: str | None = None
+    files: dict[str, bytes],
+    *,
+    where: str = "",
+    attention: str | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> HuggingFaceEncoder:
     """Load an encoder from file contents. `where` is put before the file names in errors.
 
     attention: implementation to use; by default torch's fused one where the model has it.
+    overrides: settings that replace those of config.json.
 
     Raises CheckpointError, with the file's name, if a file is missing, changed, cut off or not what it should be.
     """
@@ -55,7 +60,7 @@ def from_files(
         if name not in files:
             raise damaged(where + name, "is missing")
     try:
-        model = empty_model(json.loads(files[CONFIG]), attention=attention)
+        model = empty_model(json.loads(files[CONFIG]), attention=attention, overrides=overrides)
     except ConfigError:
         raise
     except Exception as error:  # whatever Hugging Face makes of a config that is not one

@@ -16,7 +16,14 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from ..errors import ConfigError, bad_number, cannot_load, no_fast_tokenizer, not_one_of
+from ..errors import (
+    ConfigError,
+    bad_number,
+    cannot_load,
+    no_fast_tokenizer,
+    no_such_setting,
+    not_one_of,
+)
 from ..text.wordpieces import find_affixes
 from ..types import Affixes
 
@@ -71,6 +78,7 @@ def load_pretrained(
     with quiet():
         try:
             raw, _ = PretrainedConfig.get_config_dict(name)
+            _check_overrides(make_config(raw), overrides)
             config = make_config({**raw, **overrides})
             cls = model_class(config)
             model, report = cls.from_pretrained(
@@ -86,7 +94,8 @@ def load_pretrained(
         except ConfigError:
             raise
         except Exception as error:  # Hugging Face, safetensors and tokenizers share no base class
-            raise cannot_load(name, key="model.name", reason=_first_line(error)) from error
+            reason = _first_line(error)
+            raise cannot_load(name, key="model.name", reason=reason, overrides=overrides) from error
         lacking = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
         if lacking:
             reason = f"its weights lack `{lacking[0]}`, so they are not those of `{cls.__name__}` with this config."
@@ -101,6 +110,12 @@ def load_pretrained(
             raise cannot_load(name, key="model.name", reason=reason)
         files = _tokenizer_files(tokenizer)
     return assemble(model.float(), files)
+
+
+def _check_overrides(config: PretrainedConfig, overrides: dict[str, Any]) -> None:
+    for key, value in strip_code_keys(overrides).items():
+        if not hasattr(config, key) and key != "trust_remote_code":
+            raise no_such_setting(key, value, model_type=config.model_type)
 
 
 def resolve_name(name: str) -> str:
@@ -125,9 +140,14 @@ def assemble(model: PreTrainedModel, tokenizer_files: dict[str, bytes]) -> Huggi
     return HuggingFaceEncoder(model, tokenizer, tokenizer_files, affixes)
 
 
-def empty_model(config_values: dict[str, Any], *, attention: str | None = None) -> PreTrainedModel:
+def empty_model(
+    config_values: dict[str, Any],
+    *,
+    attention: str | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> PreTrainedModel:
     """Build the module that a config describes, with weights that are still to be filled in."""
-    config = make_config(config_values)
+    config = make_config({**config_values, **(overrides or {})})
     cls = model_class(config)
     with quiet(), _no_init_weights():
         model = cls(with_attention(config, cls, attention), **_without_pooler(cls))
@@ -197,10 +217,7 @@ def with_attention(
     config: PretrainedConfig, cls: type[PreTrainedModel], attention: str | None
 ) -> PretrainedConfig:
     """Choose the attention implementation: what was asked for, else torch's fused one where the model has it."""
-    if attention is not None and attention not in ATTENTION:
-        raise not_one_of(
-            attention, key="model.transformer_config.attn_implementation", choices=ATTENTION
-        )
+    check_attention(attention)
     fused = getattr(cls, "_supports_sdpa", False)
     if attention == "sdpa" and not fused:
         raise ConfigError(
@@ -213,6 +230,13 @@ def with_attention(
         )
     config._attn_implementation = attention or ("sdpa" if fused else "eager")
     return config
+
+
+def check_attention(attention: str | None) -> None:
+    """Raises ConfigError for an attention implementation that we do not have."""
+    if attention is not None and attention not in ATTENTION:
+        key = "model.transformer_config.attn_implementation"
+        raise not_one_of(attention, key=key, choices=ATTENTION)
 
 
 def check_window(window: int | None, stride: int | None, *, limit: int | None) -> tuple[int, int]:

@@ -30,18 +30,24 @@ def depths(model: nn.Module) -> dict[str, int]:
 
 def freeze(model: nn.Module, *, layers: int | str, embeddings: bool) -> None:
     """Stop training the first `layers` layers (`"all"`: the whole encoder) and, if asked, the embeddings."""
-    n_layers = len(find_layers(model))
-    if layers != "all" and not (
-        isinstance(layers, int) and not isinstance(layers, bool) and 0 <= layers <= n_layers
-    ):
-        need = f"`all` or the number of layers to freeze from the bottom, 0 to {n_layers}"
-        raise bad_number(layers, key="model.freeze_layers", need=need)
+    check_freeze_layers(layers, n_layers=len(find_layers(model)))
     depth = depths(model)
     for name, parameter in model.named_parameters():
         frozen = layers == "all" or (embeddings and depth[name] == 0)
         if layers != "all" and 1 <= depth[name] <= int(layers):
             frozen = True
         parameter.requires_grad_(not frozen)
+
+
+def check_freeze_layers(layers: int | str, *, n_layers: int | None = None) -> None:
+    """Raises ConfigError for a value that no encoder, or none of `n_layers` layers, can take."""
+    if layers == "all":
+        return
+    is_count = isinstance(layers, int) and not isinstance(layers, bool) and layers >= 0
+    if not is_count or (n_layers is not None and int(layers) > n_layers):
+        most = "" if n_layers is None else f", 0 to {n_layers}"
+        need = f"`all` or the number of layers to freeze from the bottom{most}"
+        raise bad_number(layers, key="model.freeze_layers", need=need)
 
 
 def checkpoint_layers(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
+from spacy.attrs import ORTH, SPACY
 from spacy.tokens import Doc
 
 from .. import errors
@@ -40,9 +41,11 @@ class SharedBatch:
 
     def find(self, docs: Sequence[Doc], *, task: str) -> list[int]:
         """Places of the documents in the batch. Raises ListenerError for one that is not in it or has changed."""
-        places = []
+        places: list[int] = []
         for doc in docs:
             place = self._index.get(id(doc))
+            if place is None:
+                place = self._original_of(doc, taken=places)
             if place is None:
                 raise errors.not_in_batch(task, upstream=self.upstream)
             n_vectors = len(self.vectors[place])
@@ -53,9 +56,28 @@ class SharedBatch:
             places.append(place)
         return places
 
+    def _original_of(self, doc: Doc, *, taken: list[int]) -> int | None:
+        """The document that this one is a copy of: spaCy's entity linker trains on copies with gold entities.
+
+        A copy brings its original's vectors along; a document of another batch has none. Of several with the same
+        words, the first that is not taken yet.
+        """
+        if len(doc.tensor) != len(doc):
+            return None
+        words = _words(doc)
+        for place, original in enumerate(self.docs):
+            if place not in taken and len(original) == len(doc) and _words(original) == words:
+                return place
+        return None
+
     def holds(self, docs: Sequence[Doc]) -> bool:
         """True if these are documents of this batch."""
         return all(id(doc) in self._index for doc in docs)
+
+    def refuse_late(self, docs: Sequence[Doc], *, task: str) -> None:
+        """Raises ListenerError if the backward pass for one of these documents has already run."""
+        if not self.is_open and any(id(doc) in self._index for doc in docs):
+            raise errors.late_gradient(task, upstream=self.upstream)
 
     def add_gradient(
         self, task: str, gradients: Sequence[Array], places: Sequence[int], factor: float = 1.0
@@ -76,6 +98,14 @@ class SharedBatch:
             self._backprop(total)
         self.is_open = False
         self.buffer.slots.clear()
+        if self._backprop is None:
+            self._index = {}
         self._backprop = None
-        self.docs, self.vectors, self._index = [], [], {}
+        self.vectors = []
         return total
+
+
+def _words(doc: Doc) -> bytes:
+    """A document's words and spaces."""
+    content: bytes = doc.to_array([ORTH, SPACY]).tobytes()
+    return content

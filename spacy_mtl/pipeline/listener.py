@@ -99,8 +99,10 @@ def forward(
     assert isinstance(model, SharedTransformerListener)
     docs = list(docs)
     batch = model.batch
-    if is_train and batch is not None and batch.is_open:
-        return _serve(model, batch, docs)
+    if is_train and batch is not None:
+        if batch.is_open:
+            return _serve(model, batch, docs)
+        batch.refuse_late(docs, task=model.task)
     sample = {id(doc) for doc in model.sample_docs}
     return [_read(model, doc, is_sample=id(doc) in sample) for doc in docs], _no_backprop
 

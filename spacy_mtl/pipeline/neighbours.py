@@ -48,7 +48,8 @@ def receive(listener: Model, batch: SharedBatch, task: str) -> None:
     def take_trf_data(d_data: Sequence[Any]) -> list[Any]:
         width = batch.buffer.width
         d_vectors = [d.model_output.last_hidden_state.reshape(-1, width) for d in d_data]
-        batch.add_gradient(task, d_vectors, every_doc)
+        # spacy-transformers returns no gradient for an empty document
+        batch.add_gradient(task, d_vectors, [i for i in every_doc if len(batch.vectors[i])])
         return []
 
     outputs = [trf_data(doc, v) for doc, v in zip(batch.docs, batch.vectors, strict=True)]
@@ -56,10 +57,8 @@ def receive(listener: Model, batch: SharedBatch, task: str) -> None:
 
 
 def forget(listener: Model) -> None:
-    """Let a listener drop the batch that it holds."""
-    if isinstance(listener, SharedTransformerListener):
-        listener.receive(None)
-    else:
+    """Let a listener drop the batch that it holds. Ours keeps it, closed, to tell a head that comes too late."""
+    if not isinstance(listener, SharedTransformerListener):
         listener.receive(None, None, None)
 
 
@@ -67,6 +66,8 @@ def trf_data(doc: Doc, vectors: Array) -> Any:
     """Token vectors as spacy-transformers' data: one wordpiece for each token, so that pooling changes nothing."""
     from spacy_transformers.data_classes import TransformerData, WordpieceBatch
 
+    if not len(doc):  # no `last_hidden_state`: spacy-transformers' mark of an empty document
+        return TransformerData.empty()
     data = TransformerData.zeros(len(doc), vectors.shape[1])
     data.model_output.last_hidden_state = vectors.reshape(1, *vectors.shape)
     data.wordpieces = WordpieceBatch.zeros([len(doc)])
@@ -74,10 +75,15 @@ def trf_data(doc: Doc, vectors: Array) -> Any:
     return data
 
 
-def set_trf_data(docs: Sequence[Doc], vectors: Sequence[Array]) -> None:
-    """Fill `doc._.trf_data`, where the listeners of spacy-transformers look during prediction."""
+def install_trf_data() -> None:
+    """Register `doc._.trf_data`, which the listeners of spacy-transformers read even while they are initialized."""
     from spacy_transformers.pipeline_component import install_extensions
 
     install_extensions()
+
+
+def set_trf_data(docs: Sequence[Doc], vectors: Sequence[Array]) -> None:
+    """Fill `doc._.trf_data`, where the listeners of spacy-transformers look during prediction."""
+    install_trf_data()
     for doc, v in zip(docs, vectors, strict=True):
         doc._.trf_data = trf_data(doc, v)

@@ -36,6 +36,8 @@ class AdamW:
         if not 0.0 < layer_decay <= 1.0:
             need = "above 0 and at most 1"
             raise errors.bad_number(layer_decay, key="optimizer.layer_decay", need=need)
+        if eps < 0:
+            raise errors.bad_number(eps, key="optimizer.eps", need="at least 0")
         if weight_decay < 0:
             raise errors.bad_number(weight_decay, key="optimizer.weight_decay", need="at least 0")
         if grad_clip is not None and grad_clip < 0:
@@ -95,6 +97,7 @@ class AdamW:
         self._saved, self._torch = data, None
         while self.step_count < values["step_count"]:
             self._advance()
+        self.step_count = values["step_count"]
 
     def _advance(self) -> None:
         self.step_count += 1

@@ -17,7 +17,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .. import __version__, errors
-from ..encoder.checkpoint import STORAGE, make_manifest, read_folder, verify, write_folder
+from ..encoder.checkpoint import MANIFEST, STORAGE, make_manifest, read_folder, verify, write_folder
 from ..types import Array
 from . import neighbours
 from .batch import SharedBatch
@@ -85,6 +85,8 @@ class SharedTransformer(TrainablePipe):
     ) -> None:
         if storage not in STORAGE:
             raise errors.not_one_of(storage, key=f"components.{name}.storage", choices=STORAGE)
+        if optimizer is not None and not isinstance(optimizer, AdamW):
+            raise errors.not_our_optimizer(optimizer, name=name)
         self.vocab = vocab
         self.name = name
         self._model = model
@@ -129,6 +131,8 @@ class SharedTransformer(TrainablePipe):
             listeners.append(listener)
         if isinstance(listener, SharedTransformerListener):
             listener.link(self.name, component_name)
+        elif neighbours.is_trf_listener(listener):
+            neighbours.install_trf_data()
         self._set_listener_width(listener, component_name)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
@@ -158,7 +162,10 @@ class SharedTransformer(TrainablePipe):
         if own is None:
             listener.set_dim("nO", width)
         elif own != width:
-            raise errors.wrong_width(task, width=own, expected=width, upstream=self.name)
+            wrong = errors.wrong_width
+            if isinstance(listener, SharedTransformerListener):
+                wrong = errors.trained_on_other_width
+            raise wrong(task, width=own, expected=width, upstream=self.name)
 
     # ---- prediction
 
@@ -191,8 +198,20 @@ class SharedTransformer(TrainablePipe):
         if nlp is not None:
             require_package(nlp)
             behind = nlp.pipe_names[nlp.pipe_names.index(self.name) + 1 :]
+            nearest = self.name
             for name in behind:
                 self.find_listeners(nlp.get_pipe(name))
+                if nearest != self.name:
+                    self._check_nearest(name, nearest, nlp)
+                if "doc.tensor" in nlp.get_pipe_meta(name).assigns:
+                    nearest = name
+
+    def _check_nearest(self, task: str, nearest: str, nlp: Language) -> None:
+        """Raises ConfigError if a head's vectors are replaced by another component before it predicts."""
+        takes_any = isinstance(nlp.get_pipe(nearest), SharedTransformer)
+        for listener in self.listener_map.get(task, ()):
+            if not (takes_any and listener.upstream_name == "*"):
+                raise errors.vectors_replaced(task, upstream=self.name, nearest=nearest)
 
     def update(
         self,
@@ -263,6 +282,12 @@ class SharedTransformer(TrainablePipe):
             so_far = self._losses.get(self.name, 0.0)
             self._losses[self.name] = so_far + self._squared_norm(gradient)
 
+    def _forget(self) -> None:
+        """Drop the current batch and a deferred step: other weights are about to be loaded."""
+        self._batch = self._deferred = None
+        for listener in self.listeners:
+            neighbours.forget(listener)
+
     def _step(self, sgd: Optimizer) -> None:
         self.cfg["steps"] += 1
         if self.optimizer is None:
@@ -288,6 +313,11 @@ class SharedTransformer(TrainablePipe):
 
     # ---- serialisation
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickles and copies hold no half-done step: its backward pass belongs to this encoder alone."""
+        self._settle()
+        return super().__reduce_ex__(protocol)
+
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Everything that `to_disk` writes, as bytes."""
         self._settle()
@@ -300,6 +330,7 @@ class SharedTransformer(TrainablePipe):
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
         """Load what `to_bytes` gave."""
+        self._forget()
         deserialize: dict[str, Callable[[Any], Any]] = {
             "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
@@ -320,6 +351,7 @@ class SharedTransformer(TrainablePipe):
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
         """Load what `to_disk` wrote; needs no network. Raises CheckpointError that names a damaged file."""
+        self._forget()
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: self.cfg.update(deserialize_config(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
@@ -330,20 +362,22 @@ class SharedTransformer(TrainablePipe):
 
     def _files(self) -> dict[str, bytes]:
         files = self.shim.to_files(storage=self.storage)
+        if not files:
+            return {MANIFEST: make_manifest({})}
         state = self.optimizer.to_bytes() if self.optimizer and self.save_optimizer else None
-        if files and state is not None:
+        if state is not None:
             files[OPTIMIZER_FILE] = state
-            files.pop("manifest.json")
-            files["manifest.json"] = make_manifest(files)
+            files.pop(MANIFEST)
+            files[MANIFEST] = make_manifest(files)
         return files
 
     def _load_folder(self, folder: Path) -> None:
         self._load(read_folder(folder, optional=(OPTIMIZER_FILE,)), where=f"{folder}/")
 
     def _load(self, files: dict[str, bytes], *, where: str) -> None:
-        if not files:
-            return
         verify(files, where=where)
+        if set(files) == {MANIFEST}:  # saved before it was initialized
+            return
         state = files.pop(OPTIMIZER_FILE, None)
         self.shim.from_files(files, where=where)
         if state is not None and self.optimizer is not None:
@@ -373,7 +407,7 @@ def make_shared_transformer(
     name: str,
     model: Model[list[Doc], list[Array]],
     optimizer: AdamW | None,
-    balancer: None,
+    balancer: Any,
     storage: str,
     save_optimizer: bool,
 ) -> SharedTransformer:
@@ -381,10 +415,12 @@ def make_shared_transformer(
 
     model: from `spacy_mtl.TransformerEncoder.v1`.
     optimizer: from `spacy_mtl.AdamW.v1`; null: `[training.optimizer]` steps the encoder too.
-    balancer: null: the encoder gets the plain sum of the heads' gradients.
+    balancer: null, the only value so far: the encoder gets the plain sum of the heads' gradients.
     storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.
     save_optimizer: whether to save the state of `optimizer`, so that training can resume exactly. Default: true.
     """
+    if balancer is not None:
+        raise errors.no_balancer(balancer, name=name)
     return SharedTransformer(
         nlp.vocab,
         model,

@@ -15,8 +15,13 @@ from thinc.shims import Shim
 
 from .. import errors
 from ..encoder import checkpoint
-from ..encoder.huggingface import HuggingFaceEncoder, check_window, load_pretrained
-from ..encoder.layers import checkpoint_layers, freeze
+from ..encoder.huggingface import (
+    HuggingFaceEncoder,
+    check_attention,
+    check_window,
+    load_pretrained,
+)
+from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze
 from ..encoder.precision import LossScale, resolve_precision
 from ..encoder.transformer import encode_tokens
 from ..text.packing import pack
@@ -50,6 +55,8 @@ class EncoderSettings:
         if self.pooling not in POOLINGS:
             raise errors.not_one_of(self.pooling, key="model.pooling", choices=POOLINGS)
         check_window(self.window if self.window is not None else 256, self.stride, limit=None)
+        check_freeze_layers(self.freeze_layers)
+        check_attention(self.transformer_config.get("attn_implementation"))
         if self.max_batch_wordpieces < 1:
             need = "at least 1"
             raise errors.bad_number(
@@ -85,8 +92,12 @@ class EncoderShim(Shim):
 
     def from_files(self, files: dict[str, bytes], *, where: str = "") -> None:
         """Load what `to_files` gave. `where` stands before file names in errors."""
-        attention = self.settings.transformer_config.get("attn_implementation")
-        self._set(checkpoint.from_files(files, where=where, attention=attention))
+        overrides = dict(self.settings.transformer_config)
+        attention = overrides.pop("attn_implementation", None)
+        encoder = checkpoint.from_files(
+            files, where=where, attention=attention, overrides=overrides
+        )
+        self._set(encoder)
 
     def to_files(self, *, storage: str = "fp32") -> dict[str, bytes]:
         """The encoder as Hugging Face files; nothing if it has not been loaded."""

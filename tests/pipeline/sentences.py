@@ -102,7 +102,9 @@ def make_doc(vocab: Vocab, sentence: Sentence) -> Doc:
 def make_examples(vocab: Vocab, sentences: tuple[Sentence, ...] = SENTENCES) -> list[Example]:
     """One example per sentence; the predicted document has the words only."""
     return [
-        Example(Doc(vocab, words=gold.text.split(), spaces=[bool(t.whitespace_) for t in gold]), gold)
+        Example(
+            Doc(vocab, words=gold.text.split(), spaces=[bool(t.whitespace_) for t in gold]), gold
+        )
         for gold in (make_doc(vocab, sentence) for sentence in sentences)
     ]
 

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from spacy.kb import InMemoryLookupKB
+from spacy.lang.en import English
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from .helpers import Settings, head, make_nlp, train, weights
+from .helpers import LISTENER, WIDTH, Settings, head, make_config, make_nlp, train, weights
 from .sentences import PEOPLE, SENTENCES, SPANS_KEY, TEXTS, make_doc, make_examples
 
 NGRAMS = {"@misc": "spacy.ngram_suggester.v1", "sizes": [1, 2]}
@@ -81,31 +82,35 @@ def make_people(vocab: Vocab) -> list[Example]:
     return examples
 
 
-def make_kb(vocab: Vocab) -> InMemoryLookupKB:
+def make_kb(vocab: Vocab, vector_length: int) -> InMemoryLookupKB:
     """Two people who are both called Anna, Anna Smith even."""
-    kb = InMemoryLookupKB(vocab, entity_vector_length=4)
-    kb.add_entity("Q1", freq=10, entity_vector=[1.0, 0.0, 1.0, 0.0])
-    kb.add_entity("Q2", freq=10, entity_vector=[0.0, 1.0, 0.0, -1.0])
+    kb = InMemoryLookupKB(vocab, entity_vector_length=vector_length)
+    kb.add_entity("Q1", freq=10, entity_vector=[1.0, 0.0] * (vector_length // 2))
+    kb.add_entity("Q2", freq=10, entity_vector=[0.0, 1.0] * (vector_length // 2))
     for alias in ("Anna", "Anna Smith"):
         kb.add_alias(alias, ["Q1", "Q2"], probabilities=[0.5, 0.5])
     return kb
 
 
-def make_linker(path: Path) -> Language:
+def make_linker(
+    path: Path, listener: Settings = LISTENER, *, vector_length: int = WIDTH
+) -> Language:
+    """A pipeline that finds every Anna and links her by the sentence alone. Not initialized.
+
+    vector_length: of the knowledge base. spaCy's model has to know the width of its tok2vec while it is built, unless
+        the two are the same.
+    """
+    linker = {"entity_vector_length": vector_length, "incl_prior": False}
     heads = {
         "sentencizer": {"factory": "sentencizer"},
         "entity_ruler": {"factory": "entity_ruler"},
-        "entity_linker": {
-            **head("entity_linker"),
-            "entity_vector_length": 4,
-            "incl_prior": False,
-        },
+        "entity_linker": {**head("entity_linker", listener), **linker},
     }
-    nlp = make_nlp(path, heads, initialize=False)
-    nlp.get_pipe("entity_ruler").add_patterns(  # type: ignore[attr-defined]
-        [{"label": PEOPLE, "pattern": [{"ORTH": "Anna"}, {"ORTH": "Smith", "OP": "?"}]}]
-    )
-    nlp.get_pipe("entity_linker").set_kb(make_kb)  # type: ignore[attr-defined]
+    config = make_config(path, heads)
+    pattern = [{"ORTH": "Anna"}, {"ORTH": "Smith", "OP": "?"}]
+    ruler = {"patterns": [{"label": PEOPLE, "pattern": pattern}]}
+    nlp = English.from_config({**config, "initialize": {"components": {"entity_ruler": ruler}}})
+    nlp.get_pipe("entity_linker").set_kb(lambda vocab: make_kb(vocab, vector_length))  # type: ignore[attr-defined]
     return nlp
 
 

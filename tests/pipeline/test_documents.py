@@ -1,0 +1,122 @@
+"""Any mix of documents: empty ones, blank ones, long ones, in any company (law 3)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.vocab import Vocab
+
+from .helpers import WIDTH, make_nlp, shared, train, weights
+from .sentences import SENTENCES, TEXTS, annotations, make_examples
+
+LONG = " ".join(TEXTS * 20)  # several windows
+MIXED = [TEXTS[0], LONG, "", TEXTS[1], " \n ", "word", LONG + " " + TEXTS[2], TEXTS[3]]
+FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def blank_examples(vocab: Vocab) -> list[Example]:
+    """An empty document, and one of nothing but spaces."""
+    docs = [Doc(vocab), Doc(vocab, words=["  ", "\n"], spaces=[False, False])]
+    return [Example.from_dict(doc, {"cats": {"NEWS": 1.0, "TALE": 0.0}}) for doc in docs]
+
+
+@pytest.fixture(scope="module")
+def trained(encoder_path: Path) -> Language:
+    nlp = make_nlp(encoder_path, model={"window": 40, "max_batch_wordpieces": 200})
+    train(nlp, 20)
+    return nlp
+
+
+def vectors(doc: Doc) -> NDArray[np.float32]:
+    return np.asarray(doc.tensor).reshape(-1, WIDTH)
+
+
+def assert_same(some: list[Doc], others: list[Doc]) -> None:
+    """Of an empty document only the vectors: spaCy's textcat scores one as 0 if it is alone, by its bias otherwise."""
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_allclose(vectors(one), vectors(other), atol=1e-5, rtol=0)
+        assert not len(one) or annotations(one) == annotations(other)
+
+
+COMPANY: dict[str, Callable[[Language], list[Doc]]] = {
+    "one batch": lambda nlp: list(nlp.pipe(MIXED, batch_size=len(MIXED))),
+    "batches of two": lambda nlp: list(nlp.pipe(MIXED, batch_size=2)),
+    "in reverse": lambda nlp: list(nlp.pipe(MIXED[::-1]))[::-1],
+    "with their twins": lambda nlp: list(nlp.pipe(MIXED * 2))[len(MIXED) :],
+}
+
+
+@pytest.mark.parametrize("company", COMPANY)
+def test_a_document_gets_the_same_vectors_and_annotation_in_any_company(
+    company: str, trained: Language
+) -> None:
+    assert_same([trained(text) for text in MIXED], COMPANY[company](trained))
+
+
+@FORKS
+@pytest.mark.timeout(120)
+def test_two_processes_give_the_result_of_one_after_the_parent_has_predicted(
+    trained: Language,
+) -> None:
+    alone = [trained(text) for text in MIXED]
+    assert_same(alone, list(trained.pipe(MIXED, n_process=2, batch_size=2)))
+
+
+def test_documents_come_back_with_the_context_they_were_sent_with(trained: Language) -> None:
+    pairs = [(text, i) for i, text in enumerate(MIXED)]
+    for doc, i in trained.pipe(pairs, as_tuples=True, batch_size=3):
+        assert doc.text == MIXED[i]
+        assert_same([doc], [trained(MIXED[i])])
+
+
+def test_every_token_but_whitespace_has_a_vector_however_long_the_document(
+    trained: Language,
+) -> None:
+    doc = trained(LONG + " \n " + "x" * 500 + " end")
+    assert doc.tensor.shape == (len(doc), WIDTH)
+    for token, vector in zip(doc, doc.tensor, strict=True):
+        assert vector.any() != token.is_space
+
+
+def test_an_empty_document_has_no_vectors_and_passes_through_every_head(trained: Language) -> None:
+    doc = trained("")
+    assert doc.tensor.shape == (0, WIDTH)
+    assert [len(doc) for doc in trained.pipe(["", ""])] == [0, 0]
+    assert list(trained.pipe([])) == []
+
+
+def test_a_blank_document_has_vectors_of_zeros(trained: Language) -> None:
+    doc = trained("  \n")
+    assert len(doc) == len(doc.tensor) > 0
+    assert not doc.tensor.any()
+
+
+def test_blank_documents_in_a_batch_do_not_keep_the_others_from_being_learned(
+    encoder_path: Path,
+) -> None:
+    nlp = make_nlp(encoder_path)
+    blanks = blank_examples(nlp.vocab)
+    train(nlp, 80, examples=[blanks[0], *make_examples(nlp.vocab), blanks[1]])
+    tags = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS)]
+    assert tags == [sentence.tags.split() for sentence in SENTENCES]
+
+
+@pytest.mark.parametrize("which", [[0, 0], [1], [0, 1]], ids=["empty", "blank", "both"])
+def test_a_batch_of_nothing_but_blank_documents_changes_no_weight(
+    which: list[int], encoder_path: Path
+) -> None:
+    nlp = make_nlp(encoder_path)
+    train(nlp, 1)
+    before = weights(nlp)
+    blanks = blank_examples(nlp.vocab)
+    train(nlp, 3, examples=[blanks[i] for i in which])
+    after = weights(nlp)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    losses = train(nlp, 60)
+    assert losses[-1]["tagger"] < 0.5 * losses[0]["tagger"]
+    assert shared(nlp).cfg["steps"] >= 60

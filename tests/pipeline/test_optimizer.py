@@ -1,0 +1,243 @@
+"""The encoder's own AdamW, against torch's; and thinc's optimizers on the encoder."""
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from thinc.api import Adam, Optimizer
+
+from spacy_mtl.encoder.huggingface import load_pretrained
+from spacy_mtl.encoder.layers import depths
+from spacy_mtl.pipeline.optimizer import AdamW, make_adamw
+
+from .helpers import NAME, make_nlp, shared, train, weights
+from .sentences import TEXTS
+
+Gradients = dict[str, torch.nn.Parameter]
+
+
+@pytest.fixture
+def model(encoder_path: Path) -> torch.nn.Module:
+    return load_pretrained(
+        str(encoder_path), transformer_config={}, tokenizer_config={}
+    ).model.train()
+
+
+def fill_gradients(model: torch.nn.Module, seed: int) -> Gradients:
+    """Random gradients, of norm about 1 each."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = noise / noise.norm()
+    return dict(model.named_parameters())
+
+
+def values(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def step(optimizer: AdamW, model: torch.nn.Module, steps: int = 1, first_seed: int = 0) -> None:
+    for seed in range(first_seed, first_seed + steps):
+        optimizer.step(model, fill_gradients(model, seed))
+
+
+def moved(before: dict[str, torch.Tensor], model: torch.nn.Module) -> dict[str, float]:
+    """How far each parameter has moved, as the root of the mean square."""
+    after = values(model)
+    return {name: float((after[name] - before[name]).square().mean().sqrt()) for name in before}
+
+
+def test_a_step_is_that_of_torch_s_adamw(model: torch.nn.Module) -> None:
+    twin = copy.deepcopy(model)
+    matrices = [p for p in twin.parameters() if p.ndim > 1]
+    vectors = [p for p in twin.parameters() if p.ndim == 1]
+    groups = [
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    expected = torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.9), eps=1e-6)
+    ours = make_adamw(0.01, beta1=0.8, beta2=0.9, eps=1e-6, weight_decay=0.1, grad_clip=None)
+    for seed in range(3):
+        ours.step(model, fill_gradients(model, seed))
+        fill_gradients(twin, seed)
+        expected.step()
+    for name, value in values(model).items():
+        torch.testing.assert_close(value, values(twin)[name], rtol=1e-5, atol=1e-7)
+
+
+def test_biases_and_norms_do_not_decay(model: torch.nn.Module) -> None:
+    before = values(model)
+    optimizer = make_adamw(0.1, weight_decay=0.5, eps=1.0, grad_clip=None)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(model, dict(model.named_parameters()))
+    for name, value in values(model).items():
+        factor = 1.0 - 0.1 * 0.5 if value.ndim > 1 else 1.0
+        torch.testing.assert_close(value, before[name] * factor, msg=name)
+
+
+def test_the_whole_gradient_is_clipped_at_once(model: torch.nn.Module) -> None:
+    gradients = fill_gradients(model, 0)
+    before = {name: p.grad.clone() for name, p in gradients.items() if p.grad is not None}
+    norm = torch.stack([g.norm() for g in before.values()]).norm()
+    make_adamw(grad_clip=0.5).step(model, gradients)
+    for name, parameter in gradients.items():
+        torch.testing.assert_close(parameter.grad, before[name] * 0.5 / norm, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("grad_clip", [None, 0.0, 1e9])
+def test_a_gradient_below_the_limit_is_left_alone(
+    grad_clip: float | None, model: torch.nn.Module
+) -> None:
+    gradients = fill_gradients(model, 0)
+    before = {name: p.grad.clone() for name, p in gradients.items() if p.grad is not None}
+    make_adamw(grad_clip=grad_clip).step(model, gradients)
+    assert all(torch.equal(p.grad, before[name]) for name, p in gradients.items())  # type: ignore[arg-type]
+
+
+def test_layer_decay_slows_each_layer_further_down(model: torch.nn.Module) -> None:
+    before = values(model)
+    step(make_adamw(0.01, layer_decay=0.5, weight_decay=0.0, grad_clip=None), model)
+    depth, top = depths(model), max(depths(model).values())
+    for name, far in moved(before, model).items():  # Adam's first step is as long as its rate
+        assert far == pytest.approx(0.01 * 0.5 ** (top - depth[name]), rel=0.05), name
+    assert set(depth.values()) == set(range(top + 1))
+
+
+def test_a_schedule_gives_the_rate_of_each_step_and_its_last_one_stays(
+    model: torch.nn.Module,
+) -> None:
+    def rates() -> Iterator[float]:
+        yield from (0.1, 0.01, 0.0)
+
+    optimizer = make_adamw(rates(), weight_decay=0.0)
+    seen = []
+    for seed in range(4):
+        before = values(model)
+        step(optimizer, model, first_seed=seed)
+        seen.append(optimizer.learn_rate)
+        assert any(moved(before, model).values()) == (optimizer.learn_rate > 0)
+    assert seen == [0.1, 0.01, 0.0, 0.0]
+
+
+def test_a_parameter_without_a_gradient_is_left_alone(model: torch.nn.Module) -> None:
+    before = values(model)
+    gradients = fill_gradients(model, 0)
+    idle = [name for name in gradients if "layer.0." in name]
+    for name in idle:
+        gradients.pop(name).grad = None
+    make_adamw(0.1, weight_decay=0.5).step(model, gradients)
+    far = moved(before, model)
+    assert {name for name in far if far[name] == 0.0} == set(idle)
+
+
+def through_bytes(optimizer: AdamW) -> AdamW:
+    state = optimizer.to_bytes()
+    assert state is not None
+    other = make_adamw(0.01)
+    other.from_bytes(state)
+    return other
+
+
+COPIES: list[Callable[[AdamW], AdamW]] = [
+    through_bytes,
+    copy.deepcopy,
+    lambda optimizer: pickle.loads(pickle.dumps(optimizer)),
+]
+
+
+@pytest.mark.parametrize("copied", COPIES, ids=["bytes", "deepcopy", "pickle"])
+def test_a_copy_steps_on_exactly_as_its_original_would(
+    copied: Callable[[AdamW], AdamW], model: torch.nn.Module
+) -> None:
+    optimizer = make_adamw(0.01)
+    step(optimizer, model, 3)
+    other, twin = copied(optimizer), copy.deepcopy(model)
+    step(optimizer, model, 2, first_seed=3)
+    step(copied(other), twin, 2, first_seed=3)  # a copy of a copy that has not stepped yet
+    assert all(torch.equal(value, values(twin)[name]) for name, value in values(model).items())
+    assert other.step_count == 3
+
+
+def test_an_optimizer_that_never_stepped_has_no_state() -> None:
+    assert make_adamw(0.01).to_bytes() is None
+
+
+# ---- in a pipeline
+
+
+def test_the_encoder_and_the_heads_learn_at_rates_of_their_own(encoder_path: Path) -> None:
+    still = {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": 0.0}
+    nlp = make_nlp(encoder_path, ["tagger"], optimizer=still)
+    before = weights(nlp)
+    losses = train(nlp, 30)
+    assert losses[-1]["tagger"] < losses[0]["tagger"]
+    assert all(np.array_equal(before[name], value) for name, value in weights(nlp).items())
+
+
+def test_the_heads_stand_still_while_the_encoder_learns(encoder_path: Path) -> None:
+    fast = {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": 0.01}
+    nlp = make_nlp(encoder_path, ["tagger"], optimizer=fast)
+    train(nlp, 5)  # so that the head's last layer is not zero, and has a gradient
+    head = nlp.get_pipe("tagger").model.to_bytes()  # type: ignore[attr-defined]
+    before = weights(nlp)
+    train(nlp, 3, Adam(0.0, use_averages=False))
+    assert nlp.get_pipe("tagger").model.to_bytes() == head  # type: ignore[attr-defined]
+    assert not any(
+        np.array_equal(before[name], value)
+        for name, value in weights(nlp).items()
+        if "dense.weight" in name
+    )
+
+
+def test_a_schedule_in_the_config_reaches_the_encoder(encoder_path: Path) -> None:
+    schedule = {
+        "@schedules": "warmup_linear.v1",
+        "initial_rate": 0.01,
+        "warmup_steps": 2,
+        "total_steps": 4,
+    }
+    optimizer = {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": schedule}
+    nlp = make_nlp(encoder_path, ["tagger"], optimizer=optimizer)
+    seen = []
+    for _ in range(5):
+        train(nlp, 1)
+        weights(nlp)  # the step is made by whoever looks next
+        own = shared(nlp).optimizer
+        assert own is not None
+        seen.append(own.learn_rate)
+    assert seen == pytest.approx([0.0, 0.005, 0.01, 0.005, 0.0])
+
+
+def test_averages_take_the_encoder_s_place_inside_use_params_only(encoder_path: Path) -> None:
+    nlp = make_nlp(encoder_path, ["tagger"])
+    optimizer: Optimizer = Adam(0.01, L2=0.0, grad_clip=1.0, use_averages=True)
+    train(nlp, 10, optimizer)
+    now, vectors = weights(nlp), nlp(TEXTS[0]).tensor.copy()
+    ident = shared(nlp).shim.id
+    with nlp.use_params(optimizer.averages):
+        for name, value in weights(nlp).items():
+            np.testing.assert_array_equal(value, optimizer.averages[(ident, name)])
+        assert not np.allclose(nlp(TEXTS[0]).tensor, vectors)
+    assert all(np.array_equal(now[name], value) for name, value in weights(nlp).items())
+    np.testing.assert_array_equal(nlp(TEXTS[0]).tensor, vectors)
+    assert len([key for key in optimizer.averages if key[0] == ident]) == len(now)
+
+
+def test_weights_changed_by_averages_do_not_leak_into_the_averages(encoder_path: Path) -> None:
+    nlp = make_nlp(encoder_path, ["tagger"])
+    optimizer: Optimizer = Adam(0.01, L2=0.0, grad_clip=1.0, use_averages=True)
+    train(nlp, 3, optimizer)
+    weights(nlp)
+    key = (shared(nlp).shim.id, "encoder.layer.0.output.dense.weight")
+    average = optimizer.averages[key].copy()
+    with nlp.use_params(optimizer.averages):
+        parameter = dict(shared(nlp).shim.require().model.named_parameters())[key[1]]
+        with torch.no_grad():
+            parameter.add_(1.0)
+    np.testing.assert_array_equal(optimizer.averages[key], average)
+    assert NAME in nlp.pipe_names

@@ -1,0 +1,154 @@
+"""Training that was saved and loaded goes on as if it had not been."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+from numpy.typing import NDArray
+from spacy.language import Language
+from thinc.api import SGD, Optimizer
+
+from .helpers import LISTENER, NAME, head, make_nlp, shared, train, weights
+
+STATE = Path(NAME) / "model" / "optimizer.safetensors"
+SCHEDULE = {
+    "@schedules": "warmup_linear.v1",
+    "initial_rate": 0.01,
+    "warmup_steps": 3,
+    "total_steps": 12,
+}
+HALF = 4
+
+
+def adamw(**settings: Any) -> dict[str, Any]:
+    return {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": 0.003, **settings}
+
+
+def make(path: Path, **settings: Any) -> Language:
+    """ner is left out: it cuts its batches at random."""
+    return make_nlp(path, ["tagger", "textcat"], **settings)
+
+
+def plain_sgd() -> Optimizer:
+    """For the heads; it has no state that would be lost."""
+    return SGD(0.1, L2=0.0, grad_clip=1.0, use_averages=False)
+
+
+def same(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [adamw(), adamw(learn_rate=SCHEDULE), adamw(layer_decay=0.8, weight_decay=0.1)],
+    ids=["a fixed rate", "a schedule", "layer-wise rates"],
+)
+def test_a_loaded_pipeline_trains_on_exactly(
+    optimizer: dict[str, Any], encoder_path: Path, tmp_path: Path
+) -> None:
+    straight = make(encoder_path, optimizer=optimizer)
+    straight.to_disk(tmp_path / "start")
+    train(straight, 2 * HALF, plain_sgd())
+    first = spacy.load(tmp_path / "start")
+    train(first, HALF, plain_sgd())
+    first.to_disk(tmp_path / "half")
+    second = spacy.load(tmp_path / "half")
+    assert same(weights(first), weights(second))
+    train(second, HALF, plain_sgd())
+    assert not same(weights(first), weights(second))
+    assert same(weights(straight), weights(second))
+    assert shared(second).cfg["steps"] == 2 * HALF
+
+
+def test_loading_into_a_pipeline_in_training_forgets_what_it_owed(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make(encoder_path, optimizer=adamw())
+    train(nlp, HALF, plain_sgd())
+    nlp.to_disk(tmp_path)
+    saved = weights(nlp)
+    train(nlp, HALF, plain_sgd())  # its last step is still to be made
+    nlp.from_disk(tmp_path)
+    assert same(saved, weights(nlp))
+    own = shared(nlp).optimizer
+    assert own is not None
+    assert shared(nlp).cfg["steps"] == own.step_count == HALF
+    other = spacy.load(tmp_path)
+    for pipeline in (nlp, other):
+        train(pipeline, 2, plain_sgd())
+    assert same(weights(nlp), weights(other))
+
+
+def test_a_grad_factor_s_schedule_goes_on_where_it_was(encoder_path: Path, tmp_path: Path) -> None:
+    """By then it is 0: the encoder of a resumed training does not move."""
+    factors = {
+        "@schedules": "warmup_linear.v1",
+        "initial_rate": 1.0,
+        "warmup_steps": 0,
+        "total_steps": 4,
+    }
+    heads = {"tagger": head("tagger", {**LISTENER, "grad_factor": factors})}
+    nlp = make_nlp(encoder_path, heads, optimizer=adamw(weight_decay=0.0, beta1=0.0))
+    train(nlp, 6, plain_sgd())
+    nlp.to_disk(tmp_path)
+    resumed = spacy.load(tmp_path)
+    before = weights(resumed)
+    train(resumed, 3, plain_sgd())
+    assert same(before, weights(resumed))
+
+
+def test_a_head_s_optimizer_state_is_not_needed_for_the_encoder_s(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make(encoder_path, optimizer=adamw())
+    train(nlp, HALF, plain_sgd())
+    nlp.to_disk(tmp_path)
+    assert (tmp_path / STATE).is_file()
+    (tmp_path / STATE).unlink()
+    fresh = spacy.load(tmp_path)
+    assert same(weights(nlp), weights(fresh))
+    own = shared(fresh).optimizer
+    assert own is not None
+    assert own.step_count == 0
+    losses = train(fresh, 20, plain_sgd())
+    assert losses[-1]["tagger"] < losses[0]["tagger"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"optimizer": adamw(), "save_optimizer": False}, {"optimizer": None}],
+    ids=["switched off", "no optimizer of its own"],
+)
+def test_no_state_is_written_where_none_is_asked_for(
+    settings: dict[str, Any], encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make(encoder_path, **settings)
+    train(nlp, 2)
+    nlp.to_disk(tmp_path)
+    assert not (tmp_path / STATE).exists()
+    assert same(weights(nlp), weights(spacy.load(tmp_path)))
+
+
+def test_state_that_was_loaded_and_not_used_is_saved_again(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make(encoder_path, optimizer=adamw())
+    train(nlp, HALF, plain_sgd())
+    nlp.to_disk(tmp_path / "one")
+    spacy.load(tmp_path / "one").to_disk(tmp_path / "two")
+    assert (tmp_path / "one" / STATE).read_bytes() == (tmp_path / "two" / STATE).read_bytes()
+
+
+def test_a_pipeline_that_lost_its_optimizer_ignores_the_saved_state(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make(encoder_path, optimizer=adamw())
+    train(nlp, 2, plain_sgd())
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path, config={f"components.{NAME}.optimizer": None})
+    assert shared(loaded).optimizer is None
+    assert same(weights(nlp), weights(loaded))
+    train(loaded, 2)
+    assert not same(weights(nlp), weights(loaded))
