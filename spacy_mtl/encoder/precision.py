@@ -9,15 +9,11 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def cpu_has_fast_bf16() -> bool:
-    """True where bf16 matrix products have instructions of their own (AMX, AVX512-BF16)."""
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    if "AVX512" not in capabilities:
-        return False
-    return _cpu_flag("_is_amx_tile_supported") or _cpu_flag("_is_avx512_bf16_supported")
+    """True where bf16 matrix products have a unit of their own (AMX).
 
-
-def _cpu_flag(name: str) -> bool:
-    probe = getattr(torch.cpu, name, None)
+    AVX512-BF16 alone is not enough: it was slower than fp32 where we measured (`project/benchmarks/precision.py`).
+    """
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe()) if probe is not None else False
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from spacy_mtl.encoder import precision
 from spacy_mtl.encoder.precision import LossScale, autocast, resolve_precision
 from spacy_mtl.errors import ConfigError
 
@@ -59,32 +58,17 @@ def test_auto_takes_what_the_gpu_computes_natively(
     assert resolve_precision("auto", CUDA) is dtype
 
 
-@pytest.mark.parametrize(
-    ("capability", "amx", "avx512_bf16", "dtype"),
-    [
-        ("AVX512", True, True, torch.bfloat16),
-        ("AVX512", False, True, torch.bfloat16),
-        ("AVX512", False, False, torch.float32),
-        ("AVX2", False, False, torch.float32),
-        ("AVX2", False, True, torch.float32),
-        ("DEFAULT", False, False, torch.float32),
-    ],
-)
-def test_auto_takes_bf16_on_a_cpu_only_where_it_is_native(
-    capability: str,
-    amx: bool,
-    avx512_bf16: bool,
-    dtype: torch.dtype,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("amx", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_bf16_on_a_cpu_only_where_it_has_a_unit_for_it(
+    amx: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = {"_is_amx_tile_supported": amx, "_is_avx512_bf16_supported": avx512_bf16}
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(precision, "_cpu_flag", flags.__getitem__)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     assert resolve_precision("auto", CPU) is dtype
 
 
-def test_a_torch_without_the_cpu_probe_is_no_error() -> None:
-    assert precision._cpu_flag("_no_such_probe") is False
+def test_a_torch_without_the_cpu_probe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert resolve_precision("auto", CPU) is torch.float32
 
 
 def test_auto_on_another_device_is_fp32() -> None:
