@@ -25,15 +25,15 @@ setup(
     package_data={"spacy_mtl": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=[
-        "spacy>=3.8.0,<3.9.0",
+        "spacy>=3.8.2,<3.9.0",
         "spacy-transformers>=1.4.0,<1.5.0",
         "thinc>=8.3.4,<8.4.0",
         "torch>=2.10,<2.14",
         "transformers>=4.49",
         "tokenizers>=0.21",
         "safetensors>=0.5",
-        "numpy>=1.26",
-        "srsly>=2.4.3",
+        "numpy>=2.0.2",
+        "srsly>=2.5.1",
     ],
     extras_require={
         "cuda12x": ["cupy-cuda12x>=13.0"],

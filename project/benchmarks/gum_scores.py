@@ -5,7 +5,8 @@ encoder. Run from the project's folder, after `python -m spacy project run gum-c
 
     python benchmarks/gum_scores.py corpus/gum --updates 200 --seeds 3
 
-Writes benchmarks/results/gum_scores.{json,md} after every run, and skips runs that are in the JSON already.
+Writes benchmarks/results/gum_scores_{updates}x{words}.{json,md} after every run, and skips runs that are in the JSON
+already.
 """
 
 import json
@@ -133,9 +134,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and sample standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
+    """Mean and sample standard deviation; a single value has none."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def main(
@@ -147,7 +149,7 @@ def main(
     system: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
 ) -> None:
     """Train both pipelines with each seed and write the table."""
-    out = ROOT / "results" / "gum_scores.json"
+    out = ROOT / "results" / f"gum_scores_{updates}x{words}.json"
     out.parent.mkdir(exist_ok=True)
     stored = json.loads(out.read_text()) if out.exists() else {}
     results = stored.get("results", [])
