@@ -21,13 +21,17 @@ from .huggingface import HuggingFaceEncoder, assemble, config_json, empty_model
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
+OPTIMIZER_FILE = "optimizer.safetensors"  # may lie beside the encoder's own files
 FORMAT = 1
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def to_files(encoder: HuggingFaceEncoder, *, storage: str = "fp32") -> dict[str, bytes]:
+def to_files(
+    encoder: HuggingFaceEncoder, *, storage: str = "fp32", extra: dict[str, bytes] | None = None
+) -> dict[str, bytes]:
     """The encoder as file contents by name, manifest included.
 
+    extra: further files for the same folder, which the manifest covers too.
     storage: `fp32`, `bf16` or `fp16`: the dtype of the weights in the file. They are fp32 again once loaded.
     """
     if storage not in STORAGE:
@@ -36,6 +40,7 @@ def to_files(encoder: HuggingFaceEncoder, *, storage: str = "fp32") -> dict[str,
         CONFIG: config_json(encoder.model.config),
         WEIGHTS: weights_to_bytes(encoder.model.state_dict(), dtype=STORAGE[storage]),
         **encoder.tokenizer_files,
+        **(extra or {}),
     }
     files[MANIFEST] = make_manifest(files)
     return files
@@ -66,7 +71,8 @@ def from_files(
     except Exception as error:  # whatever Hugging Face makes of a config that is not one
         raise CheckpointError(f"`{where}{CONFIG}` cannot be used: {error}") from error
     _fill(model, weights_from_bytes(files[WEIGHTS], file=where + WEIGHTS), file=where + WEIGHTS)
-    tokenizer_files = {k: v for k, v in files.items() if k not in (CONFIG, WEIGHTS, MANIFEST)}
+    others = (CONFIG, WEIGHTS, MANIFEST, OPTIMIZER_FILE)
+    tokenizer_files = {k: v for k, v in files.items() if k not in others}
     try:
         return assemble(model.float().eval(), tokenizer_files)
     except Exception as error:  # `tokenizers` raises nothing more special

@@ -15,8 +15,6 @@ from ..types import Array
 from .batch import SharedBatch
 from .listener import SharedTransformerListener
 
-TRF_DATA = "trf_data"
-
 
 def is_listener(node: Model) -> bool:
     """True for our listener and for those that we serve as well."""

@@ -17,7 +17,15 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .. import __version__, errors
-from ..encoder.checkpoint import MANIFEST, STORAGE, make_manifest, read_folder, verify, write_folder
+from ..encoder.checkpoint import (
+    MANIFEST,
+    OPTIMIZER_FILE,
+    STORAGE,
+    make_manifest,
+    read_folder,
+    verify,
+    write_folder,
+)
 from ..types import Array
 from . import neighbours
 from .batch import SharedBatch
@@ -25,7 +33,7 @@ from .encoder_layer import set_width, shim_of
 from .late_sum import LateSum
 from .listener import SharedTransformerListener
 from .optimizer import AdamW
-from .shim import OPTIMIZER_FILE, EncoderShim
+from .shim import EncoderShim
 
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
 
@@ -361,25 +369,20 @@ class SharedTransformer(TrainablePipe):
         return self
 
     def _files(self) -> dict[str, bytes]:
-        files = self.shim.to_files(storage=self.storage)
-        if not files:
-            return {MANIFEST: make_manifest({})}
         state = self.optimizer.to_bytes() if self.optimizer and self.save_optimizer else None
-        if state is not None:
-            files[OPTIMIZER_FILE] = state
-            files.pop(MANIFEST)
-            files[MANIFEST] = make_manifest(files)
-        return files
+        extra = {} if state is None else {OPTIMIZER_FILE: state}
+        files = self.shim.to_files(storage=self.storage, extra=extra)
+        return files or {MANIFEST: make_manifest({})}
 
     def _load_folder(self, folder: Path) -> None:
         self._load(read_folder(folder, optional=(OPTIMIZER_FILE,)), where=f"{folder}/")
 
     def _load(self, files: dict[str, bytes], *, where: str) -> None:
-        verify(files, where=where)
-        if set(files) == {MANIFEST}:  # saved before it was initialized
+        if set(files) <= {MANIFEST}:  # saved before it was initialized
+            verify(files, where=where)
             return
-        state = files.pop(OPTIMIZER_FILE, None)
-        self.shim.from_files(files, where=where)
+        self.shim.from_files(files, where=where)  # verifies all of them
+        state = files.get(OPTIMIZER_FILE)
         if state is not None and self.optimizer is not None:
             self.optimizer.from_bytes(state, file=where + OPTIMIZER_FILE)
         self._link_widths()

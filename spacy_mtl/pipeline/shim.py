@@ -30,8 +30,6 @@ from ..text.wordpieces import make_wordpieces
 from ..types import POOLINGS, PRECISIONS, Array, EncoderInput, Pooling, TokenSpans
 from .forking import guard_forks
 
-OPTIMIZER_FILE = "optimizer.safetensors"
-
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -54,7 +52,7 @@ class EncoderSettings:
             raise errors.not_one_of(self.precision, key="model.precision", choices=PRECISIONS)
         if self.pooling not in POOLINGS:
             raise errors.not_one_of(self.pooling, key="model.pooling", choices=POOLINGS)
-        check_window(self.window if self.window is not None else 256, self.stride, limit=None)
+        check_window(self.window, self.stride, limit=None)
         check_freeze_layers(self.freeze_layers)
         check_attention(self.transformer_config.get("attn_implementation"))
         if self.max_batch_wordpieces < 1:
@@ -99,9 +97,13 @@ class EncoderShim(Shim):
         )
         self._set(encoder)
 
-    def to_files(self, *, storage: str = "fp32") -> dict[str, bytes]:
-        """The encoder as Hugging Face files; nothing if it has not been loaded."""
-        return {} if self.encoder is None else checkpoint.to_files(self.encoder, storage=storage)
+    def to_files(
+        self, *, storage: str = "fp32", extra: dict[str, bytes] | None = None
+    ) -> dict[str, bytes]:
+        """The encoder as Hugging Face files, and extra ones; nothing if it has not been loaded."""
+        if self.encoder is None:
+            return {}
+        return checkpoint.to_files(self.encoder, storage=storage, extra=extra)
 
     def _set(self, encoder: HuggingFaceEncoder) -> None:
         s = self.settings
