@@ -1,0 +1,183 @@
+"""Which annotation each head learns from: how much of it a document has, and how to take out the rest.
+
+A *layer* is one kind of annotation: `tag`, `pos`, `morph`, `lemma`, `dep`, `sents`, `ents`, `links`, `cats`, or
+`spans:KEY` for the span group KEY. `dep` brings sentence boundaries along. `links` are entities with an id in a knowledge
+base; they do not say that there are no other entities.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from spacy.attrs import (
+    DEP,
+    ENT_ID,
+    ENT_IOB,
+    ENT_KB_ID,
+    ENT_TYPE,
+    HEAD,
+    IDS,
+    LEMMA,
+    MORPH,
+    POS,
+    SENT_START,
+    TAG,
+)
+from spacy.pipeline.dep_parser import DependencyParser
+from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
+from spacy.pipeline.entity_linker import EntityLinker
+from spacy.pipeline.morphologizer import Morphologizer
+from spacy.pipeline.ner import EntityRecognizer
+from spacy.pipeline.senter import SentenceRecognizer
+from spacy.pipeline.span_finder import SpanFinder
+from spacy.pipeline.spancat import SpanCategorizer
+from spacy.pipeline.tagger import Tagger
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.tokens import Doc, Span
+
+# The order matters: some of these classes are subclasses of others further down.
+_LAYERS: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (Morphologizer, ("pos", "morph")),
+    (SentenceRecognizer, ("sents",)),
+    (Tagger, ("tag",)),
+    (EditTreeLemmatizer, ("lemma",)),
+    (DependencyParser, ("dep",)),
+    (EntityRecognizer, ("ents",)),
+    (EntityLinker, ("links",)),
+    (TextCategorizer, ("cats",)),
+)
+_ATTRIBUTES: dict[str, tuple[int, ...]] = {
+    "tag": (TAG,),
+    "pos": (POS,),
+    "morph": (MORPH,),
+    "lemma": (LEMMA,),
+    "dep": (HEAD, DEP),
+    "sents": (SENT_START,),
+    "ents": (ENT_IOB, ENT_TYPE, ENT_KB_ID, ENT_ID),
+}
+_ATTRIBUTE_NAMES = {value: name for name, value in IDS.items()}
+_UNITS = {
+    "tag": "tokens",
+    "pos": "tokens",
+    "lemma": "tokens",
+    "dep": "tokens",
+    "sents": "tokens",
+    "ents": "tokens",
+    "cats": "documents",
+}
+
+
+def layers_of(component: Any) -> frozenset[str] | None:
+    """The layers that a component learns from; None for a component that is not one of spaCy's heads or ours.
+
+    A component of your own may say it in an attribute `annotation_layers`.
+    """
+    own = getattr(component, "annotation_layers", None)
+    if own is not None:
+        return frozenset(own)
+    if isinstance(component, SpanCategorizer | SpanFinder):
+        return frozenset([f"spans:{component.cfg['spans_key']}"])
+    for kind, layers in _LAYERS:
+        if isinstance(component, kind):
+            return frozenset(layers)
+    return None
+
+
+def unit_of(component: Any) -> str:
+    """What `count_units` counts for a component: `tokens`, `documents` or `entities`."""
+    if isinstance(component, EntityLinker):
+        return "entities"
+    layers = layers_of(component) or ()
+    return next((_UNITS[layer] for layer in sorted(layers) if layer in _UNITS), "tokens")
+
+
+def count_units(component: Any, doc: Doc) -> int:
+    """How much a head has to learn from a reference document: 0 if it is not annotated for it.
+
+    Tokens with a tag, lemma, dependency, known sentence boundary or known entity tag; linked entities; all tokens of a
+    document that has the head's span group, even an empty one; 1 for a document with one of the classifier's
+    categories. A component of unknown kind counts every token.
+    """
+    if isinstance(component, EntityLinker):
+        return sum(1 for ent in doc.ents if ent.kb_id)
+    if isinstance(component, TextCategorizer):
+        labels = component.labels
+        return int(any(label in doc.cats for label in labels) if labels else bool(doc.cats))
+    if isinstance(component, SpanCategorizer | SpanFinder):
+        return len(doc) if component.cfg["spans_key"] in doc.spans else 0
+    layers = layers_of(component)
+    if layers is None:
+        return len(doc)
+    if not len(doc):
+        return 0
+    if "sents" in layers:
+        return int(np.count_nonzero(known_sentence_starts(doc)))
+    counts = [int(np.count_nonzero(doc.to_array(_counted(layer)))) for layer in layers]
+    return max(counts, default=0)
+
+
+def _counted(layer: str) -> int:
+    """The attribute that is not 0 where a token is annotated."""
+    return {"dep": DEP, "ents": ENT_IOB}.get(layer) or _ATTRIBUTES[layer][0]
+
+
+def is_annotated(component: Any, doc: Doc) -> bool:
+    """True if the head has something to learn from this reference document."""
+    return count_units(component, doc) > 0
+
+
+def known_sentence_starts(doc: Doc) -> np.ndarray:
+    """[T] whether it is known if a sentence starts at the token.
+
+    Documents that mark starts only, and no token as "not a start", are taken as complete: that is how spaCy reads them.
+    Otherwise a token without a mark is unknown. A document without any mark is not annotated; spaCy marks the first
+    token of every document by itself, which says nothing.
+    """
+    marks = doc.to_array([SENT_START]).astype("int64").reshape(-1)
+    if not marks[1:].any():
+        return np.zeros(len(marks), dtype=bool)
+    if (marks == -1).any():
+        return marks != 0
+    return np.ones(len(marks), dtype=bool)
+
+
+def keep_layers(doc: Doc, layers: Collection[str]) -> Doc:
+    """A copy of a document in which all layers but these are missing.
+
+    Words, spaces and user data are kept. Raises ValueError for a layer that does not exist.
+    """
+    for layer in layers:
+        if layer not in (*_ATTRIBUTES, "cats", "links") and not layer.startswith("spans:"):
+            raise ValueError(f"`{layer}` is not an annotation layer.")
+    kept = Doc(
+        doc.vocab,
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+        user_data=dict(doc.user_data),
+    )
+    kept.has_unknown_spaces = doc.has_unknown_spaces
+    present = {layer for layer in layers if layer in _ATTRIBUTES}
+    if "dep" in present and doc.has_annotation("DEP"):
+        present.discard("sents")  # the heads say it
+    else:
+        present.discard("dep")  # without dependencies every token would be a sentence of its own
+    attributes = [a for layer in sorted(present) for a in _ATTRIBUTES[layer]]
+    if attributes and len(doc):
+        names = [_ATTRIBUTE_NAMES[a] for a in attributes]
+        kept.from_array(names, doc.to_array(names).reshape(len(doc), -1))
+    if "links" in layers and "ents" not in layers:
+        linked = [
+            Span(kept, e.start, e.end, label=e.label, kb_id=e.kb_id, span_id=e.id)
+            for e in doc.ents
+            if e.kb_id
+        ]
+        kept.set_ents(linked, default="missing")
+    if "cats" in layers:
+        kept.cats = dict(doc.cats)
+    for key, group in doc.spans.items():
+        if f"spans:{key}" in layers:
+            kept.spans[key] = [
+                Span(kept, s.start, s.end, label=s.label, kb_id=s.kb_id, span_id=s.id)
+                for s in group
+            ]
+    return kept
