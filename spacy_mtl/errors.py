@@ -152,3 +152,17 @@ def damaged(file: str, reason: str) -> CheckpointError:
         f"`{file}` {reason}. The saved model is damaged or was changed by hand: copy it again from "
         "where it was saved."
     )
+
+
+def only_for_temperature(key: str, *, value: object, scheme: str) -> ConfigError:
+    return ConfigError(
+        f'`{key} = {value!r}` would change nothing with `sampling = "{scheme}"`. Set `sampling = "temperature"`, or take '
+        f"`{key}` out."
+    )
+
+
+def other_sources(*, then: object, now: object) -> ConfigError:
+    return ConfigError(
+        f"The stream cannot be resumed: its sources had {then} examples and have {now} now. Resume with the same "
+        "corpora and limits, or start anew."
+    )

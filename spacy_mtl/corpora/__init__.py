@@ -1,0 +1,1 @@
+"""Several corpora, each annotated for some heads, as one stream of examples."""
