@@ -54,6 +54,12 @@ setup(
         "spacy_scorers": [
             "spacy_mtl.MaskedTextcatScorer.v1 = spacy_mtl.scoring:make_masked_textcat_scorer",
         ],
+        "spacy_readers": [
+            "spacy_mtl.MultiCorpus.v1 = spacy_mtl.corpora.readers:MultiCorpus",
+        ],
+        "spacy_batchers": [
+            "spacy_mtl.BatchByWordpieces.v1 = spacy_mtl.corpora.batchers:BatchByWordpieces",
+        ],
         "thinc_optimizers": [
             "spacy_mtl.AdamW.v1 = spacy_mtl.pipeline.optimizer:make_adamw",
         ],

@@ -1,8 +1,8 @@
 """Which annotation each head learns from: how much of it a document has, and how to take out the rest.
 
 A *layer* is one kind of annotation: `tag`, `pos`, `morph`, `lemma`, `dep`, `sents`, `ents`, `links`, `cats`, or
-`spans:KEY` for the span group KEY. `dep` brings sentence boundaries along. `links` are entities with an id in a knowledge
-base; they do not say that there are no other entities.
+`spans:KEY` for the span group KEY (`spans:*`: all groups). `dep` brings sentence boundaries along. `links` are entities
+with an id in a knowledge base; they do not say that there are no other entities.
 """
 
 from collections.abc import Collection
@@ -175,9 +175,39 @@ def keep_layers(doc: Doc, layers: Collection[str]) -> Doc:
     if "cats" in layers:
         kept.cats = dict(doc.cats)
     for key, group in doc.spans.items():
-        if f"spans:{key}" in layers:
+        if f"spans:{key}" in layers or "spans:*" in layers:
             kept.spans[key] = [
                 Span(kept, s.start, s.end, label=s.label, kb_id=s.kb_id, span_id=s.id)
                 for s in group
             ]
     return kept
+
+
+def unknown_labels(component: Any, doc: Doc, *, others: Collection[Any] = ()) -> list[str]:
+    """Labels of a reference document that an initialized head does not know, sorted; [] for heads without fixed labels.
+
+    others: further heads that the document is annotated for, whose categories are none of this head's business.
+    """
+    found: set[str] = set()
+    known = set(getattr(component, "labels", ()))
+    if isinstance(component, TextCategorizer):
+        for other in others:
+            if isinstance(other, TextCategorizer):
+                known.update(other.labels)
+        found = set(doc.cats)
+    elif isinstance(component, EntityRecognizer):
+        found = {ent.label_ for ent in doc.ents}
+    elif isinstance(component, SpanCategorizer):
+        found = {span.label_ for span in doc.spans.get(component.cfg["spans_key"], ())}
+    elif isinstance(component, Tagger) and not isinstance(
+        component, Morphologizer | SentenceRecognizer
+    ):
+        prefix = component.cfg.get("neg_prefix") or ""
+        found = {token.tag_.removeprefix(prefix) for token in doc if token.tag}
+    return sorted(found - known)
+
+
+def is_initialized(component: Any) -> bool:
+    """True if a head's labels are fixed, because its weights have their shapes."""
+    nodes = list(component.model.walk())
+    return not any(node.has_param(name) is None for node in nodes for name in node.param_names)

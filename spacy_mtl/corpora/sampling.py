@@ -44,9 +44,7 @@ class Sampling:
             raise errors.not_one_of(self.scheme, key="sampling", choices=SCHEMES)
         for key in ("alpha", "cap", "final_alpha", "anneal_epochs"):
             if getattr(self, key) is not None and self.scheme != "temperature":
-                raise errors.only_for_temperature(
-                    key, value=getattr(self, key), scheme=self.scheme
-                )
+                raise errors.only_for_temperature(key, value=getattr(self, key), scheme=self.scheme)
         for key in ("alpha", "final_alpha"):
             value = getattr(self, key)
             if value is not None and not 0.0 <= value <= 1.0:
@@ -88,6 +86,7 @@ class Sampling:
         if self.cap is not None:
             counts = np.minimum(counts, self.cap)
         mass = np.asarray(weights, dtype=np.float64) * counts ** self.exponent(epoch)
+        mass[counts == 0] = 0.0
         return mass / mass.sum()
 
 
@@ -102,8 +101,15 @@ class Mixer:
     """
 
     def __init__(
-        self, sizes: Sequence[int], weights: Sequence[float], *, sampling: Sampling, seed: int
+        self,
+        sizes: Sequence[int],
+        weights: Sequence[float],
+        *,
+        sampling: Sampling,
+        seed: int,
+        names: Sequence[str] = (),
     ) -> None:
+        self.names = list(names)
         self.sizes = list(sizes)
         self.weights = list(weights)
         self.sampling = sampling

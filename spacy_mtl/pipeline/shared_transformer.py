@@ -1,5 +1,6 @@
 """The component that reads each document once, for all heads, and steps once for all their gradients."""
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from .listener import SharedTransformerListener
 from .optimizer import AdamW
 from .shim import EncoderShim
 
+_INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
 
 
@@ -107,6 +109,7 @@ class SharedTransformer(TrainablePipe):
         self._deferred: DeferredStep | None = None
         self._losses: dict[str, float] = {}
         self._squared_norm = LateSum()
+        _INSTANCES.add(self)
 
     @property
     def model(self) -> Model[list[Doc], list[Array]]:
@@ -392,6 +395,12 @@ class SharedTransformer(TrainablePipe):
         for task, listeners in self.listener_map.items():
             for listener in listeners:
                 self._set_listener_width(listener, task)
+
+
+def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:
+    """The shared_transformer of the pipeline that has this vocabulary; the first by name if it has several."""
+    found = [pipe for pipe in _INSTANCES if pipe.vocab is vocab]
+    return min(found, key=lambda pipe: pipe.name, default=None)
 
 
 def require_package(nlp: Language) -> None:

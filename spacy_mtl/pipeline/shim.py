@@ -141,6 +141,11 @@ class EncoderShim(Shim):
         budget = self.settings.max_batch_wordpieces
         return pack(pieces, windows, encoder.affixes, max_batch_wordpieces=budget)
 
+    def count_wordpieces(self, texts: list[str]) -> list[int]:
+        """How many wordpieces each text has, special tokens left out."""
+        encodings = self.require().tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
+
     def predict(self, fwd_args: EncoderInput) -> Array:
         """Token vectors [T, width], without dropout and without a graph."""
         with torch.inference_mode():

@@ -1,0 +1,180 @@
+"""The corpus reader for several sources."""
+
+import random
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+from spacy.language import Language
+from spacy.util import dot_to_object
+
+from .. import errors
+from .sampling import Mixer, Sampling, shuffled
+from .sources import Source, SourcedExample
+
+
+class MultiCorpus:
+    """Reads several corpora, each annotated for some heads, as one (`spacy_mtl.MultiCorpus.v1`).
+
+    What a source does not annotate is missing in its documents, even where the file says otherwise: a corpus without
+    entity annotation does not teach that there are no entities.
+
+    sources: blocks by name, each with `path` (a `.spacy` or `.jsonl` file, or a folder with such files) or `reader`
+        (any reader of spaCy's), and optionally `tasks` (the heads that it is annotated for; default: whatever its
+        documents are annotated with), `weight` (1.0), `limit` (0: all documents), `ignore_others` (true) and
+        `max_length` (0).
+        A line of JSON has `text` and annotation under the names that `Example.from_dict` takes: `entities` and `spans`
+        in characters, `cats`, `words`, `tags`, ...
+    sampling: `proportional` (every example once an epoch), `uniform` over sources, or `temperature`:
+        `p ∝ weight * min(n, cap) ** alpha`. An epoch has as many draws as there are examples. Anything but proportional
+        sampling with equal weights needs the batcher `spacy_mtl.BatchByWordpieces.v1`, or `stream`.
+    alpha, cap, final_alpha, anneal_epochs: see `spacy_mtl.corpora.sampling.Sampling`.
+    seed: of the order of examples. Default: drawn from Python's generator, which `[training] seed` fixes.
+    stream: read again in every epoch and hold no more than one file and `shuffle_buffer` examples of each source in
+        memory; needs `max_epochs = -1`. The sources are read once beforehand, to count them.
+    shuffle_buffer: while streaming, examples of a source are shuffled within a window of so many.
+
+    Raises ConfigError for settings that cannot work, and, when read, CorpusError for files that cannot be.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, dict[str, Any]],
+        *,
+        sampling: str = "proportional",
+        alpha: float | None = None,
+        cap: int | None = None,
+        final_alpha: float | None = None,
+        anneal_epochs: int | None = None,
+        seed: int | None = None,
+        stream: bool = False,
+        shuffle_buffer: int = 1000,
+    ) -> None:
+        if not sources:
+            raise errors.no_sources()
+        if shuffle_buffer < 1:
+            raise errors.bad_number(shuffle_buffer, key="shuffle_buffer", need="at least 1")
+        self.sources = [Source.from_config(name, block) for name, block in sources.items()]
+        self.sampling = Sampling(sampling, alpha, cap, final_alpha, anneal_epochs)
+        self.seed = seed
+        self.stream = stream
+        self.shuffle_buffer = shuffle_buffer
+        self.mixer: Mixer | None = None
+        self._state: dict[str, Any] | None = None
+
+    def __call__(self, nlp: Language) -> Iterator[SourcedExample]:
+        """The examples of all sources; of one epoch, if they are streamed."""
+        for source in self.sources:
+            source.heads(nlp)
+        self._check_training(nlp)
+        check_labels = self._is_train_corpus(nlp)
+        return self._stream(nlp, check_labels) if self.stream else self._read(nlp, check_labels)
+
+    def _read(self, nlp: Language, check_labels: bool) -> Iterator[SourcedExample]:
+        sizes = []
+        mixer = self._new_mixer([1] * len(self.sources))  # the sizes are known at the end
+        for source in self.sources:
+            size = 0
+            for example in source.examples(nlp, check_labels=check_labels):
+                example.mixer = mixer
+                size += 1
+                yield example
+            sizes.append(size)
+        mixer.sizes = sizes
+        self._resume(mixer)
+
+    def _stream(self, nlp: Language, check_labels: bool) -> Iterator[SourcedExample]:
+        if self.mixer is None:
+            sizes = [sum(1 for _ in source.examples(nlp)) for source in self.sources]
+            self._resume(self._new_mixer(sizes))
+        mixer = self.mixer
+        assert mixer is not None
+        order = mixer.sources()
+        used = np.bincount(order[: mixer.position], minlength=len(self.sources))
+        endless = [
+            self._endless(nlp, number, check_labels, skip=mixer.drawn[number] + int(used[number]))
+            for number in range(len(self.sources))
+        ]
+        for number in order[mixer.position :].tolist():
+            example = next(endless[number])
+            mixer.position += 1
+            yield example
+        mixer.finish_epoch()
+
+    def _endless(
+        self, nlp: Language, number: int, check_labels: bool, *, skip: int
+    ) -> Iterator[SourcedExample]:
+        """The examples of one source, pass after pass, without the first `skip`."""
+        mixer, source = self.mixer, self.sources[number]
+        assert mixer is not None
+        size = mixer.sizes[number]
+        for turn in count(skip // size):
+            rng = np.random.default_rng([mixer.seed, number, turn])
+            examples = source.examples(nlp, check_labels=check_labels)
+            for place, example in enumerate(
+                shuffled(examples, buffer=self.shuffle_buffer, rng=rng)
+            ):
+                if turn * size + place >= skip:
+                    yield example
+
+    def _new_mixer(self, sizes: list[int]) -> Mixer:
+        if self.seed is None:
+            self.seed = random.getrandbits(32)
+        weights = [source.weight for source in self.sources]
+        names = [source.name for source in self.sources]
+        return Mixer(sizes, weights, sampling=self.sampling, seed=self.seed, names=names)
+
+    def _resume(self, mixer: Mixer) -> None:
+        """Take over where the last mixer, or the loaded state, stood."""
+        state = self._state or (self.mixer.state_dict() if self.mixer is not None else None)
+        self._state = None
+        self.mixer = mixer
+        if state is not None:
+            mixer.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream of training examples stands: seed, epoch and position. Empty before anything was read."""
+        if self.mixer is None:
+            return dict(self._state or {})
+        return self.mixer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, from the next call on.
+
+        Raises ConfigError, at that call, if the sources have other sizes now.
+        """
+        self._state = dict(state) or None
+        if self.stream:
+            self.mixer = None
+
+    # ---- what the config says about us
+
+    def _check_training(self, nlp: Language) -> None:
+        training = nlp.config.get("training", {})
+        if not self._is_train_corpus(nlp):
+            return
+        max_epochs = training.get("max_epochs", 0)
+        if self.stream and max_epochs != -1:
+            raise errors.stream_needs_epochs(max_epochs)
+        weights = {source.weight for source in self.sources}
+        exact = self.sampling.scheme == "proportional" and len(weights) == 1
+        batcher = str(training.get("batcher", {}).get("@batchers", ""))
+        if not exact and not self.stream and not batcher.startswith("spacy_mtl."):
+            reason = f'`sampling = "{self.sampling.scheme}"`'
+            if self.sampling.scheme == "proportional":
+                reason = "A `weight` of a source"
+            raise errors.sampling_needs_batcher(reason)
+
+    def _is_train_corpus(self, nlp: Language) -> bool:
+        """True if the pipeline's config names these sources as its training corpus."""
+        config = nlp.config.interpolate()
+        try:
+            block = dot_to_object(config, config["training"]["train_corpus"])
+            described = {
+                name: (str(s.get("path")), s.get("tasks")) for name, s in block["sources"].items()
+            }
+        except (KeyError, TypeError, AttributeError):
+            return False
+        own = {s.name: (str(s.path), list(s.tasks) if s.tasks else None) for s in self.sources}
+        return described == own
