@@ -211,3 +211,32 @@ def is_initialized(component: Any) -> bool:
     """True if a head's labels are fixed, because its weights have their shapes."""
     nodes = list(component.model.walk())
     return not any(node.has_param(name) is None for node in nodes for name in node.param_names)
+
+
+def labels_of(component: Any, doc: Doc) -> list[str]:
+    """The labels that a reference document has for a head, with repetitions."""
+    if isinstance(component, TextCategorizer):
+        known = component.labels
+        return [k for k, score in doc.cats.items() if score > 0 and (not known or k in known)]
+    if isinstance(component, EntityLinker):
+        return [ent.kb_id_ for ent in doc.ents if ent.kb_id]
+    if isinstance(component, EntityRecognizer):
+        return [ent.label_ for ent in doc.ents]
+    if isinstance(component, SpanCategorizer):
+        return [span.label_ for span in doc.spans.get(component.cfg["spans_key"], ())]
+    if isinstance(component, Morphologizer):
+        return [f"{t.morph}|POS={t.pos_}".removeprefix("|") for t in doc if t.pos or t.has_morph()]
+    if isinstance(component, DependencyParser):
+        return [token.dep_ for token in doc if token.dep]
+    if isinstance(component, Tagger) and not isinstance(component, SentenceRecognizer):
+        return [token.tag_ for token in doc if token.tag]
+    return []
+
+
+def has_negatives_only(component: Any, doc: Doc) -> bool:
+    """True for an annotated document that tells a head of spans only that there are none."""
+    if isinstance(component, EntityRecognizer):
+        return not doc.ents
+    if isinstance(component, SpanCategorizer | SpanFinder):
+        return not doc.spans.get(component.cfg["spans_key"])
+    return False

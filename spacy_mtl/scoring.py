@@ -1,23 +1,171 @@
-"""Scorers that look at annotated documents only."""
+"""Scores of each head on the documents that are annotated for it, in all and by source.
 
+spaCy's own scorers have three faults on mixed documents: an exclusive text classifier is told off for every document
+that has no category, dependencies that are missing in one document are left out of all later ones, and a score that is
+None in one evaluation loses its weight for the rest of the training.
+"""
+
+import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from spacy.pipeline.dep_parser import DependencyParser
+from spacy.pipeline.entity_linker import EntityLinker
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.scorer import Scorer
+from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import logger
+
+from .annotation import is_annotated, keep_layers
+from .corpora.sources import source_of
+
+ScoreFunction = Callable[..., dict[str, Any]]
+Scores = dict[str, Any]
+
+_NOT_A_NUMBER = ("_per_type", "_per_feat", "_desc")
 
 
-def masked_textcat_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+def masked_textcat_score(examples: Iterable[Example], **kwargs: Any) -> Scores:
     """`Scorer.score_cats` for exclusive classes, over the documents that have gold categories.
 
-    spaCy's own scorer counts a prediction on a document without any as a false positive. Every score is None if no
-    document has categories.
+    Only categories among `labels` count, if these are given. spaCy's own scorer counts a prediction on a document
+    without any as a false positive. Every score is None if no document has categories.
     """
-    annotated = [example for example in examples if example.reference.cats]
+    labels = list(kwargs.get("labels", ()))
+    annotated = [eg for eg in examples if _has_categories(eg.reference, labels)]
     scores = Scorer.score_cats(annotated, "cats", multi_label=False, **kwargs)
     return scores if annotated else dict.fromkeys(scores)
 
 
-def make_masked_textcat_scorer() -> Callable[..., dict[str, Any]]:
+def _has_categories(doc: Doc, labels: list[str]) -> bool:
+    return any(label in doc.cats for label in labels) if labels else bool(doc.cats)
+
+
+def make_masked_textcat_scorer() -> ScoreFunction:
     """Scorer of `masked_textcat` (`spacy_mtl.MaskedTextcatScorer.v1`)."""
     return masked_textcat_score
+
+
+class TaskScorer:
+    """The scorer of a head that listens to a shared_transformer; put in the place of the head's own.
+
+    It gives the head's own scorer the documents that are annotated for the head, and no others: so what else is in the
+    corpus, and in which order, changes nothing. For documents from a `spacy_mtl.MultiCorpus.v1` it adds each score by
+    source, such as `ents_f@gum`.
+
+    In the evaluations of `spacy train`, a score that cannot be computed for lack of annotated documents keeps its last
+    value, or is 0.0 if it never had one; spaCy would drop it from `[training.score_weights]` for good. Elsewhere it is
+    None.
+
+    scorer: the head's own. component: the head.
+    """
+
+    def __init__(self, scorer: ScoreFunction, component: Any) -> None:
+        self.scorer = scorer
+        self.component = component
+        self.last: Scores = {}
+
+    def __call__(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
+        """All that the head's own scorer returns, and by source. None where no document is annotated."""
+        annotated = [eg for eg in examples if is_annotated(self.component, eg.reference)]
+        scores = self._score(annotated, **kwargs)
+        by_source: dict[str, list[Example]] = defaultdict(list)
+        for example in annotated:
+            name = source_of(example.reference)
+            if name is not None:
+                by_source[name].append(example)
+        for name, part in by_source.items():
+            found = scores if len(part) == len(annotated) else self._score(part, **kwargs)
+            scores |= {f"{k}@{name}": v for k, v in found.items() if _is_number(v)}
+        return self._held(scores) if is_training() else scores
+
+    def _score(self, examples: list[Example], **kwargs: Any) -> Scores:
+        if not examples:
+            return dict.fromkeys(self.scorer([], **kwargs))
+        component = self.component
+        if isinstance(component, DependencyParser):
+            scores = self.scorer(examples, **kwargs)
+            if any(_is_partly_parsed(eg.reference) for eg in examples):
+                merged = self.scorer([_merged(examples)], **kwargs)
+                scores |= {key: value for key, value in merged.items() if key.startswith("dep")}
+            return scores
+        if isinstance(component, EntityLinker):
+            examples = [
+                Example(eg.predicted, keep_layers(eg.reference, ["links"])) for eg in examples
+            ]
+        elif isinstance(component, TextCategorizer) and not isinstance(
+            component, MultiLabel_TextCategorizer
+        ):
+            examples = [_with_prediction(eg, component.labels) for eg in examples]
+        return self.scorer(examples, **kwargs)
+
+    def _held(self, scores: Scores) -> Scores:
+        self.last |= {key: value for key, value in scores.items() if _is_number(value)}
+        lacking = [k for k, v in scores.items() if v is None and not k.endswith(_NOT_A_NUMBER)]
+        if lacking:
+            logger.warning(
+                "No document of this evaluation is annotated for `%s`: its scores stay as they were.",
+                self.component.name,
+            )
+        held = {key: self.last.get(key, 0.0) for key in lacking}
+        gone = {key: value for key, value in self.last.items() if key not in scores}
+        return {**scores, **gone, **held}
+
+
+def is_training() -> bool:
+    """True inside an evaluation of `spacy train`."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if (
+            frame.f_code.co_name == "evaluate"
+            and frame.f_globals.get("__name__") == "spacy.training.loop"
+        ):
+            return True
+    return False
+
+
+def install(component: Any) -> None:
+    """Put a TaskScorer in the place of a head's scorer, once."""
+    scorer = getattr(component, "scorer", None)
+    if callable(scorer) and not isinstance(scorer, TaskScorer):
+        component.scorer = TaskScorer(scorer, component)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_partly_parsed(doc: Doc) -> bool:
+    return not all(token.dep for token in doc)
+
+
+def _merged(examples: list[Example]) -> Example:
+    """All examples as one, in which every token has an index of its own.
+
+    `Scorer.score_deps` keeps the indices of tokens without a gold dependency from one document to the next.
+    """
+    predicted, reference = (
+        Doc.from_docs(
+            docs,
+            ensure_whitespace=False,
+            attrs=["SPACY", "DEP", "HEAD"],
+            exclude=("spans", "tensor", "user_data"),
+        )
+        for docs in zip(*((eg.predicted, eg.reference) for eg in examples), strict=True)
+    )
+    return Example(predicted, reference)
+
+
+def _with_prediction(example: Example, labels: Iterable[str]) -> Example:
+    """The example; with a wrong prediction if there is none, for which spaCy's scorer raises an IndexError."""
+    labels = list(labels)
+    if any(label in example.predicted.cats for label in labels):
+        return example
+    gold = max(labels, key=lambda label: example.reference.cats.get(label, 0.0))
+    predicted = example.predicted.copy()
+    predicted.cats = {label: 0.0 for label in labels if label != gold} or {gold: 0.0}
+    return Example(predicted, example.reference)

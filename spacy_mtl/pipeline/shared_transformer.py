@@ -17,7 +17,7 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from .. import __version__, errors
+from .. import __version__, errors, scoring
 from ..encoder.checkpoint import (
     MANIFEST,
     OPTIMIZER_FILE,
@@ -35,6 +35,7 @@ from .late_sum import LateSum
 from .listener import SharedTransformerListener
 from .optimizer import AdamW
 from .shim import EncoderShim
+from .statistics import TaskStatistics
 
 _INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
@@ -109,6 +110,7 @@ class SharedTransformer(TrainablePipe):
         self._deferred: DeferredStep | None = None
         self._losses: dict[str, float] = {}
         self._squared_norm = LateSum()
+        self.statistics: TaskStatistics | None = None
         _INSTANCES.add(self)
 
     @property
@@ -164,6 +166,7 @@ class SharedTransformer(TrainablePipe):
             for node in component.model.walk():
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
                     self.add_listener(node, component.name)
+                    scoring.install(component)
 
     def _set_listener_width(self, listener: Model, task: str) -> None:
         width = self._model.maybe_get_dim("nO")
@@ -241,6 +244,8 @@ class SharedTransformer(TrainablePipe):
         validate_examples(examples, "SharedTransformer.update")
         self._settle()
         self._losses = losses
+        if self.statistics is not None:
+            self.statistics.begin(list(examples), losses)
         docs = [example.predicted for example in examples]
         set_dropout_rate(self._model, drop)
         vectors, backprop = self._model.begin_update(docs)
@@ -286,6 +291,8 @@ class SharedTransformer(TrainablePipe):
         batch, self._batch = self._batch, None
         if batch is None:
             return
+        if self.statistics is not None:
+            self.statistics.end()
         for listener in self.listeners:
             neighbours.forget(listener)
         gradient = batch.close()

@@ -164,6 +164,10 @@ weight = 2.0
 [corpora.train.sources.b.reader]
 @readers = "spacy.Corpus.v1"
 path = "{path}"
+gold_preproc = false
+max_length = 0
+limit = 0
+augmenter = null
 """
     config = spacy.util.load_config_from_str(text)
     corpus = spacy.registry.resolve(config["corpora"])["train"]

@@ -1,0 +1,179 @@
+"""`python -m spacy mtl debug CONFIG`: what the corpora hold, and what will go wrong, before any training."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import srsly
+import typer
+from spacy import util
+from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaInit, ConfigSchemaTraining
+from wasabi import Printer
+
+from . import app
+
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("debug", context_settings=EXTRA)
+def debug_command(
+    ctx: typer.Context,
+    config_path: Annotated[
+        Path, typer.Argument(help="Path to the config file.", exists=True, dir_okay=False)
+    ],
+    code_path: Annotated[
+        Path | None, typer.Option("--code", "-c", help="Python file to import before.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the same as JSON to this file.")
+    ] = None,
+) -> None:
+    """Print what each source annotates and what will go wrong; settings can be overridden as in `spacy train`.
+
+    Exits with 1 if the training cannot do what the config asks.
+    """
+    overrides = parse_config_overrides(ctx.args)
+    import_code(code_path)
+    with show_validation_error(config_path):
+        config = util.load_config(config_path, overrides=overrides, interpolate=False)
+        nlp = util.load_model_from_config(config, auto_fill=True)
+    from ..errors import ConfigError, CorpusError
+
+    printer = Printer()
+    try:
+        report = make_report(nlp)
+    except (ConfigError, CorpusError) as error:
+        printer.fail(str(error), exits=1)
+    print_report(report, printer)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        srsly.write_json(output, report)
+    if any(finding["level"] == "error" for finding in report["findings"]):
+        raise typer.Exit(1)
+
+
+def make_report(nlp: Language) -> dict[str, Any]:
+    """All that the command tells, as plain data.
+
+    Raises ConfigError or CorpusError for settings that cannot work and files that cannot be read.
+    """
+    from ..annotation import is_initialized
+    from ..corpora import survey as surveys
+    from ..corpora.findings import find_problems
+    from ..pipeline.shared_transformer import SharedTransformer
+
+    config = nlp.config.interpolate()
+    training = util.registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    names = [training["train_corpus"], training["dev_corpus"]]
+    train_corpus, dev_corpus = util.resolve_dot_names(config, names)
+    nlp._link_components()
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, SharedTransformer) and pipe.shim.encoder is None:
+            pipe.shim.load()  # batches by wordpieces need its tokenizer
+    heads = {
+        name: pipe
+        for name, pipe in nlp.pipeline
+        if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
+    }
+    train, examples = surveys.survey(train_corpus, nlp, heads)
+    dev, _ = surveys.survey(dev_corpus, nlp, heads)
+    batches = surveys.count_batches(training["batcher"], examples)
+    exposures = surveys.exposure(
+        train_corpus,
+        train,
+        batches_per_epoch=batches,
+        max_steps=training["max_steps"],
+        max_epochs=training["max_epochs"],
+    )
+    findings = find_problems(
+        train,
+        dev,
+        exposures,
+        factories={name: nlp.get_pipe_meta(name).factory for name in heads},
+        frozen=set(training["frozen_components"]),
+        known_labels={
+            **{name: set(head.labels) for name, head in heads.items() if is_initialized(head)},
+            **_labels_to_come(config),
+        },
+    )
+    return {
+        "batches_per_epoch": batches,
+        "max_steps": training["max_steps"],
+        "train": _as_data(train, exposures),
+        "dev": _as_data(dev, None),
+        "findings": [{"level": f.level, "text": f.text} for f in findings],
+    }
+
+
+def _labels_to_come(config: Any) -> dict[str, set[str]]:
+    """Labels that `[initialize.components.*.labels]` gives to heads."""
+    settings = util.registry.resolve(config["initialize"], schema=ConfigSchemaInit)["components"]
+    found = {}
+    for name, values in settings.items():
+        labels = values.get("labels") if isinstance(values, dict) else None
+        if isinstance(labels, list | tuple):
+            found[name] = set(labels)
+    return found
+
+
+def _as_data(found: Any, exposures: Any) -> dict[str, Any]:
+    sources = {}
+    for name, source in found.sources.items():
+        tasks = {
+            task: {
+                "documents": count.documents,
+                "units": count.units,
+                "unit": found.units[task],
+                "labels": dict(count.labels.most_common()),
+            }
+            for task, count in source.tasks.items()
+        }
+        sources[name] = {"documents": source.documents, "words": source.words, "tasks": tasks}
+        if exposures is not None:
+            sources[name]["share"] = exposures[name].share
+            sources[name]["epochs"] = exposures[name].epochs
+    return sources
+
+
+def print_report(report: dict[str, Any], printer: Printer) -> None:
+    """Tables of sources, labels and findings."""
+    from ..corpora.survey import few
+
+    tasks = list(next(iter(report["train"].values()))["tasks"])
+    for part in ("train", "dev"):
+        printer.divider(f"{part}: what each source annotates")
+        header = ["source", "documents", "words", *tasks]
+        if part == "train":
+            header += ["share of a batch", "times seen"]
+        rows = [_row(name, source, tasks) for name, source in report[part].items()]
+        aligns = ["l", *["r"] * (len(header) - 1)]
+        printer.table(rows, header=header, divider=True, aligns=aligns)
+    steps, batches = report["max_steps"], report["batches_per_epoch"]
+    ends = f"the training ends after {steps} steps" if steps else "no limit of steps"
+    printer.text(f"An epoch has {batches} batches; {ends}.")
+    printer.divider("labels")
+    for task in tasks:
+        for name, source in report["train"].items():
+            labels = source["tasks"][task]["labels"]
+            if labels:
+                printer.text(f"{task} in {name}: {len(labels)} labels: {few(labels, 12)}")
+    printer.divider("findings")
+    if not report["findings"]:
+        printer.good("Nothing to be seen that will go wrong.")
+    for finding in report["findings"]:
+        if finding["level"] == "error":
+            printer.fail(finding["text"])
+        else:
+            printer.warn(finding["text"])
+
+
+def _row(name: str, source: dict[str, Any], tasks: list[str]) -> list[str]:
+    cells = [name, f"{source['documents']:,}", f"{source['words']:,}"]
+    for task in tasks:
+        count = source["tasks"][task]
+        cells.append(f"{count['units']:,} {count['unit']}" if count["units"] else "-")
+    if "share" in source:
+        epochs = source["epochs"]
+        cells += [f"{source['share']:.1%}", "?" if epochs is None else f"{epochs:.2f}"]
+    return cells

@@ -1,0 +1,159 @@
+"""What the sources hold, before any training: documents, annotated units and labels of each head in each source."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..annotation import count_units, has_negatives_only, labels_of, unit_of
+from .readers import MultiCorpus
+from .sampling import Mixer
+
+Batcher = Callable[[Iterable[Example]], Iterable[Sequence[Example]]]
+
+
+@dataclass
+class TaskInSource:
+    """One head in one source: documents annotated for it, units in them, labels with their counts.
+
+    only_negative: documents that say nothing but "none here", such as no entity at all.
+    """
+
+    documents: int = 0
+    units: int = 0
+    only_negative: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class SourceSurvey:
+    """One source: its documents and words, and what it annotates.
+
+    stated: the tasks that the config says it annotates, None if it says nothing.
+    """
+
+    name: str
+    documents: int = 0
+    words: int = 0
+    stated: tuple[str, ...] | None = None
+    tasks: dict[str, TaskInSource] = field(default_factory=dict)
+    texts: set[int] = field(default_factory=set)  # hashes
+
+    def add(self, reference: Doc, heads: dict[str, Any]) -> None:
+        self.documents += 1
+        self.words += len(reference)
+        self.texts.add(hash(reference.text))
+        for name, head in heads.items():
+            units = count_units(head, reference)
+            if not units:
+                continue
+            task = self.tasks[name]
+            task.documents += 1
+            task.units += units
+            task.only_negative += has_negatives_only(head, reference)
+            task.labels.update(labels_of(head, reference))
+
+
+@dataclass
+class Survey:
+    """A corpus: its sources by name; units: what the units of each head are called."""
+
+    sources: dict[str, SourceSurvey]
+    units: dict[str, str]
+
+    def annotated(self, task: str) -> list[SourceSurvey]:
+        """The sources that annotate a head."""
+        return [source for source in self.sources.values() if source.tasks[task].units]
+
+
+@dataclass
+class Exposure:
+    """How much of a source the training will see.
+
+    share: its part of the words of a batch, on average. epochs: how often each of its documents is drawn in the whole
+    training; None if the length of the training is not known beforehand.
+    """
+
+    share: float
+    epochs: float | None
+
+
+def survey(corpus: Any, nlp: Language, heads: dict[str, Any]) -> tuple[Survey, list[Example]]:
+    """Read a corpus once. Returns what it holds, and its examples.
+
+    A corpus that is not a `spacy_mtl.MultiCorpus.v1` counts as one source called `corpus`.
+    """
+    found: dict[str, SourceSurvey] = {}
+
+    def open_source(name: str, stated: tuple[str, ...] | None) -> SourceSurvey:
+        tasks = {task: TaskInSource() for task in heads}
+        return found.setdefault(name, SourceSurvey(name, stated=stated, tasks=tasks))
+
+    examples: list[Example] = []
+    if isinstance(corpus, MultiCorpus):
+        for source in corpus.sources:
+            summary = open_source(source.name, source.tasks)
+            for example in source.examples(nlp):
+                summary.add(example.reference, heads)
+                examples.append(example)
+    else:
+        summary = open_source("corpus", None)
+        for example in corpus(nlp):
+            summary.add(example.reference, heads)
+            examples.append(example)
+    return Survey(found, {name: unit_of(head) for name, head in heads.items()}), examples
+
+
+def exposure(
+    corpus: Any,
+    found: Survey,
+    *,
+    batches_per_epoch: int,
+    max_steps: int,
+    max_epochs: int,
+) -> dict[str, Exposure]:
+    """How much of each source the training will see, by the source's name.
+
+    batches_per_epoch: optimizer steps in an epoch. max_steps, max_epochs: of `[training]`; 0 and less: no limit.
+    """
+    epochs: float | None = None
+    if max_steps > 0 and batches_per_epoch:
+        epochs = max_steps / batches_per_epoch
+    if max_epochs > 0:
+        epochs = min(epochs, max_epochs) if epochs is not None else float(max_epochs)
+    names = list(found.sources)
+    sizes = [found.sources[name].documents for name in names]
+    passes: dict[str, float] = dict.fromkeys(names, 1.0)  # how often one epoch draws a document
+    if isinstance(corpus, MultiCorpus):
+        weights = [source.weight for source in corpus.sources]
+        mixer = Mixer(sizes, weights, sampling=corpus.sampling, seed=0)
+        if not mixer.is_exact:
+            drawn: dict[str, list[float]] = defaultdict(list)
+            for epoch in range(max(1, round(epochs or 1))):
+                p = corpus.sampling.probabilities(sizes, weights, epoch=epoch)
+                for name, size, share in zip(names, sizes, p.tolist(), strict=True):
+                    drawn[name].append(share * sum(sizes) / size if size else 0.0)
+            passes = {name: sum(values) / len(values) for name, values in drawn.items()}
+    words = {name: passes[name] * found.sources[name].words for name in names}
+    total = sum(words.values()) or 1.0
+    return {
+        name: Exposure(words[name] / total, None if epochs is None else epochs * passes[name])
+        for name in names
+    }
+
+
+def count_batches(batcher: Batcher, examples: list[Example]) -> int:
+    """Batches that an epoch makes."""
+    return sum(1 for _ in batcher(examples))
+
+
+def few(names: Iterable[str], n: int = 5) -> str:
+    """The first names in backticks, and how many more there are."""
+    ordered = list(names)
+    shown = ", ".join(f"`{name}`" for name in islice(ordered, n))
+    return shown if len(ordered) <= n else f"{shown} and {len(ordered) - n} more"

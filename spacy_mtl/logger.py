@@ -1,0 +1,193 @@
+"""The training log: for each head what it has seen, its loss per annotated unit, and its scores."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import srsly
+from spacy.language import Language
+from spacy.training.loggers import setup_table
+from tqdm import tqdm
+from wasabi import Printer
+
+from . import errors
+
+Info = dict[str, Any]
+LogStep = Callable[[Info | None], None]
+Finalize = Callable[[], None]
+BARS = ("train", "eval")
+
+
+def make_task_logger(
+    progress_bar: str | None = None,
+    console_output: bool = True,
+    output_file: str | Path | None = None,
+) -> Callable[[Language, IO[str], IO[str]], tuple[LogStep, Finalize]]:
+    """A table with one row per evaluation (`spacy_mtl.TaskLogger.v1`).
+
+    Columns: epoch, step; for each head the mean loss of an annotated unit since the last row (`tagger/token`) and the
+    words of annotated documents that it has seen so far; the scores with a weight, and the weighted score, times 100.
+    A dash stands for a head that has seen nothing.
+
+    progress_bar: `eval`: steps until the next evaluation; `train`: until the end; null (default): none.
+    console_output: whether to print the table. Default: true.
+    output_file: append the same numbers to this file, a line of JSON for each evaluation.
+
+    Raises ConfigError for an unknown progress bar or a pipeline without a shared_transformer.
+    """
+    if progress_bar is not None and progress_bar not in BARS:
+        raise errors.not_one_of(progress_bar, key="training.logger.progress_bar", choices=BARS)
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[LogStep, Finalize]:
+        from .pipeline.shared_transformer import SharedTransformer
+        from .pipeline.statistics import TaskStatistics
+
+        shared = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
+        if not shared:
+            raise errors.no_shared_transformer("training.logger")
+        statistics = TaskStatistics.of(nlp)
+        shared[0].statistics = statistics
+        log = TaskLog(nlp, statistics, stdout if console_output else None, output_file)
+        bar = Progress(nlp, progress_bar, stderr)
+
+        def log_step(info: Info | None) -> None:
+            if info is None:
+                bar.step()
+                return
+            bar.close()
+            log.row(info)
+            bar.start(info)
+
+        def finalize() -> None:
+            bar.close()
+            shared[0].statistics = None
+
+        return log_step, finalize
+
+    return setup
+
+
+class TaskLog:
+    """Writes the rows.
+
+    stdout: where the table goes, None for nowhere. output_file: where the lines of JSON go.
+    """
+
+    def __init__(
+        self, nlp: Language, statistics: Any, stdout: IO[str] | None, output_file: Any
+    ) -> None:
+        self.statistics = statistics
+        self.stdout = stdout
+        self.output_file = None if output_file is None else Path(output_file)
+        if self.output_file is not None:
+            self.output_file.parent.mkdir(parents=True, exist_ok=True)
+        weights = nlp.config["training"]["score_weights"]
+        self.scores = [name for name, weight in weights.items() if weight is not None]
+        columns = ["E", "#"]
+        for task in statistics.heads:
+            columns += [f"{task}/{statistics.unit(task).removesuffix('s')}", "words"]
+        columns += [*self.scores, "Score"]
+        header, self.widths, self.aligns = setup_table(
+            cols=columns, widths=[3, 6] + [6] * (len(columns) - 2), max_width=22
+        )
+        self.printer = Printer(no_print=True)
+        self._write(header)
+        self._write(["-" * width for width in self.widths])
+
+    def row(self, info: Info) -> None:
+        """Write what has happened since the last evaluation."""
+        recent, total = self.statistics.take(), self.statistics.total
+        cells = [str(info["epoch"]), str(info["step"])]
+        for task, count in recent.items():
+            loss = count.loss_per_unit
+            cells += ["-" if loss is None else f"{loss:.4f}", short(total[task].words)]
+        scores = {name: _score(info, name) for name in self.scores}
+        cells += ["-" if value is None else f"{value:.2f}" for value in scores.values()]
+        self._write([*cells, f"{info['score']:.2f}"])
+        if self.output_file is not None:
+            record = {
+                "epoch": info["epoch"],
+                "step": info["step"],
+                "seconds": info["seconds"],
+                "words": info["words"],
+                "score": info["score"],
+                "scores": _plain(info["other_scores"]),
+                "losses": {name: float(loss) for name, loss in info["losses"].items()},
+                "tasks": {
+                    task: {
+                        "loss_per_unit": count.loss_per_unit,
+                        "unit": self.statistics.unit(task),
+                        "units": count.units,
+                        "documents": count.documents,
+                        "words": count.words,
+                        "words_so_far": total[task].words,
+                    }
+                    for task, count in recent.items()
+                },
+            }
+            with self.output_file.open("a", encoding="utf8") as stream:
+                stream.write(srsly.json_dumps(record) + "\n")
+
+    def _write(self, cells: list[str]) -> None:
+        if self.stdout is not None:
+            row = self.printer.row(cells, widths=self.widths, aligns=self.aligns, spacing=2)
+            print(row, file=self.stdout, flush=True)
+
+
+class Progress:
+    """A progress bar that only a terminal shows."""
+
+    def __init__(self, nlp: Language, kind: str | None, stderr: IO[str]) -> None:
+        self.kind = kind
+        self.stderr = stderr
+        self.max_steps = nlp.config["training"]["max_steps"]
+        self.frequency = nlp.config["training"]["eval_frequency"]
+        self.bar: Any = None
+
+    def start(self, info: Info) -> None:
+        if self.kind is None:
+            return
+        whole = self.kind == "train"
+        self.bar = tqdm(
+            total=(self.max_steps or None) if whole else self.frequency,
+            initial=info["step"] if whole else 0,
+            desc=f"Epoch {info['epoch'] + 1}",
+            disable=None,
+            leave=False,
+            file=self.stderr,
+        )
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def short(number: int) -> str:
+    """A number in three digits.
+
+    >>> short(950), short(12_345), short(3_456_789)
+    ('950', '12.3k', '3.46M')
+    """
+    for limit, suffix in ((1_000_000, "M"), (1_000, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{suffix}"
+    return str(number)
+
+
+def _score(info: Info, name: str) -> float | None:
+    value = info["other_scores"].get(name)
+    if value is None:
+        return None
+    return float(value) * (1 if name == "speed" else 100)
+
+
+def _plain(scores: dict[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in scores.items() if isinstance(v, int | float)}

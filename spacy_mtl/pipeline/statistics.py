@@ -1,0 +1,108 @@
+"""What each head has seen of the training data, and its loss on it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spacy.language import Language
+from spacy.pipeline.entity_linker import EntityLinker
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.training import Example
+
+from ..annotation import count_units, unit_of
+from .heads.masking import AnnotatedOnly
+
+
+@dataclass
+class TaskCount:
+    """Of one head: annotated units (tokens, documents or entities), documents, words in these, and the summed loss."""
+
+    units: int = 0
+    documents: int = 0
+    words: int = 0
+    loss: float = 0.0
+
+    @property
+    def loss_per_unit(self) -> float | None:
+        """Mean loss of an annotated unit, None without any."""
+        return self.loss / self.units if self.units else None
+
+    def add(self, other: "TaskCount") -> None:
+        self.units += other.units
+        self.documents += other.documents
+        self.words += other.words
+        self.loss += other.loss
+
+
+@dataclass
+class TaskStatistics:
+    """Counts of all heads, filled batch by batch by the shared_transformer that it is given to.
+
+    heads: components by name.
+    recent: since the last `take`. total: since the beginning.
+    """
+
+    heads: dict[str, Any]
+    recent: dict[str, TaskCount] = field(default_factory=dict)
+    total: dict[str, TaskCount] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.heads:
+            self.recent[name], self.total[name] = TaskCount(), TaskCount()
+        self._batch: dict[str, TaskCount] = {}
+        self._n_examples = 0
+        self._losses: dict[str, float] = {}
+        self._before: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, nlp: Language) -> "TaskStatistics":
+        """Of all heads of a pipeline that can be trained."""
+        heads = {
+            name: pipe
+            for name, pipe in nlp.pipeline
+            if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
+        }
+        return cls(heads)
+
+    def unit(self, task: str) -> str:
+        """What the units of a head are: `tokens`, `documents` or `entities`."""
+        return unit_of(self.heads[task])
+
+    def begin(self, examples: Sequence[Example], losses: dict[str, float]) -> None:
+        """Count a batch. losses: what the heads are going to add their losses to."""
+        self.end()
+        self._losses, self._before = losses, dict(losses)
+        self._n_examples = len(examples)
+        self._batch = {name: _count(head, examples) for name, head in self.heads.items()}
+
+    def end(self) -> None:
+        """Take the losses of the batch, once all heads have seen it."""
+        for name, count in self._batch.items():
+            loss = self._losses.get(name, 0.0) - self._before.get(name, 0.0)
+            count.loss = loss * self._examples_per_loss(name, count)
+            self.recent[name].add(count)
+            self.total[name].add(count)
+        self._batch = {}
+
+    def _examples_per_loss(self, name: str, count: TaskCount) -> int:
+        """Most heads' losses are sums over a batch; some are means over its documents."""
+        head = self.heads[name]
+        if isinstance(head, TextCategorizer):
+            return count.documents if isinstance(head, AnnotatedOnly) else self._n_examples
+        return count.units if isinstance(head, EntityLinker) else 1
+
+    def take(self) -> dict[str, TaskCount]:
+        """The counts since the last call."""
+        self.end()
+        taken = self.recent
+        self.recent = {name: TaskCount() for name in self.heads}
+        return taken
+
+
+def _count(head: Any, examples: Iterable[Example]) -> TaskCount:
+    counted = TaskCount()
+    for example in examples:
+        units = count_units(head, example.reference)
+        if units:
+            counted.add(TaskCount(units, 1, len(example.predicted)))
+    return counted

@@ -1,0 +1,299 @@
+"""`python -m spacy mtl debug` says what the corpora hold and what will go wrong, before any training."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy.cli._util import app
+from spacy.tokens import Doc, DocBin
+from spacy.util import registry
+from typer.testing import CliRunner
+
+from spacy_mtl.annotation import keep_layers
+
+from ..pipeline.conftest import encoder_path
+from ..pipeline.sentences import SENTENCES, make_doc
+
+__all__ = ["encoder_path"]
+
+registry.cli.get_all()  # what spaCy's command line does first
+
+CONFIG = """
+[nlp]
+lang = "en"
+pipeline = ["shared_transformer","tagger","ner","textcat"]
+
+[components]
+
+[components.shared_transformer]
+factory = "shared_transformer"
+
+[components.shared_transformer.model]
+@architectures = "spacy_mtl.TransformerEncoder.v1"
+name = "{encoder}"
+
+[components.tagger]
+factory = "tagger"
+
+[components.ner]
+factory = "ner"
+
+[components.textcat]
+factory = "{textcat}"
+
+[corpora]
+
+[corpora.train]
+@readers = "spacy_mtl.MultiCorpus.v1"
+sampling = "{sampling}"
+
+[corpora.train.sources]
+{train}
+
+[corpora.dev]
+@readers = "spacy_mtl.MultiCorpus.v1"
+
+[corpora.dev.sources]
+{dev}
+
+[training]
+max_steps = {max_steps}
+
+[training.batcher]
+@batchers = "spacy_mtl.BatchByWordpieces.v1"
+size = 30
+
+[initialize]
+
+[initialize.components]
+{labels}
+"""
+ALL = {"tags": (["tag"], ["tagger"]), "names": (["ents"], ["ner"]), "cats": (["cats"], ["textcat"])}
+
+
+class Setting:
+    """A folder with sources, and the config that names them."""
+
+    def __init__(self, folder: Path, encoder: Path) -> None:
+        self.folder = folder
+        self.values: dict[str, Any] = {
+            "encoder": encoder,
+            "textcat": "masked_textcat",
+            "sampling": "proportional",
+            "max_steps": 20,
+            "labels": "",
+        }
+        self.blocks: dict[str, list[str]] = {"train": [], "dev": []}
+        self.vocab = spacy.blank("en").vocab
+
+    def add(
+        self, part: str, name: str, docs: list[Doc], tasks: list[str] | None, more: str = ""
+    ) -> None:
+        path = self.folder / f"{part}-{name}.spacy"
+        DocBin(docs=docs).to_disk(path)
+        stated = "" if tasks is None else f"tasks = {json.dumps(tasks)}"
+        block = f'[corpora.{part}.sources.{name}]\npath = "{path}"\n{stated}\n{more}\n'
+        self.blocks[part].append(block)
+
+    def docs(self, layers: list[str], *, repeat: int = 1, mark: str = "") -> list[Doc]:
+        """All sentences with some of their annotation; `mark` makes their texts different."""
+        sentences = [s._replace(words=s.words.replace(".", f".{mark}")) for s in SENTENCES]
+        return [keep_layers(make_doc(self.vocab, s), layers) for s in sentences * repeat]
+
+    def add_all(self, *, leave_out: str = "") -> None:
+        for part in ("train", "dev"):
+            for name, (layers, tasks) in ALL.items():
+                if f"{part}-{name}" != leave_out:
+                    docs = self.docs(layers, mark="!" if part == "dev" else "")
+                    self.add(
+                        part, name, [d for d in docs if part == "train" or "!" in d.text], tasks
+                    )
+
+    def run(self, *overrides: str) -> tuple[int, str, dict[str, Any]]:
+        config = self.folder / "config.cfg"
+        blocks = {part: "\n".join(found) for part, found in self.blocks.items()}
+        config.write_text(CONFIG.format(**self.values, **blocks))
+        report = self.folder / "out" / "report.json"
+        args = ["mtl", "debug", str(config), "--output", str(report), *overrides]
+        result = CliRunner().invoke(app, args)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result
+        found = json.loads(report.read_text()) if report.exists() else {}
+        return result.exit_code, " ".join(result.output.split()), found
+
+
+@pytest.fixture
+def setting(tmp_path: Path, encoder_path: Path) -> Setting:
+    return Setting(tmp_path, encoder_path)
+
+
+def findings(report: dict[str, Any]) -> str:
+    return " ".join(f"{f['level']}: {f['text']}" for f in report["findings"])
+
+
+def test_a_sound_setting_shows_what_each_source_annotates(setting: Setting) -> None:
+    setting.add_all()
+    code, said, report = setting.run()
+    assert code == 0
+    assert "Nothing to be seen that will go wrong" in said
+    n_words = sum(len(s.words.split()) for s in SENTENCES)
+    for name, (_, (task,)) in ALL.items():
+        source = report["train"][name]
+        assert (source["documents"], source["words"]) == (4, n_words)
+        units = {t: values["units"] for t, values in source["tasks"].items()}
+        expected = 4 if task == "textcat" else n_words
+        assert units == {"tagger": 0, "ner": 0, "textcat": 0, task: expected}
+        assert source["share"] == pytest.approx(1 / 3)
+        assert source["epochs"] == pytest.approx(20 / report["batches_per_epoch"])
+    assert report["train"]["names"]["tasks"]["ner"]["labels"] == {"PERSON": 2, "GPE": 2}
+    assert f"names 4 {n_words} - {n_words} tokens - 33.3%" in said
+    assert "ner in names: 2 labels: `PERSON`, `GPE`" in said
+
+
+def test_sampling_changes_how_often_a_source_is_seen(setting: Setting) -> None:
+    setting.add_all()
+    setting.add("train", "more", setting.docs(["tag"], repeat=5), ["tagger"])
+    _, _, even = setting.run()
+    setting.values["sampling"] = "uniform"
+    _, _, uniform = setting.run()
+    assert even["train"]["more"]["share"] == pytest.approx(5 / 8)
+    assert uniform["train"]["more"]["share"] == pytest.approx(1 / 4)
+    assert uniform["train"]["names"]["epochs"] == pytest.approx(
+        2 * even["train"]["names"]["epochs"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("lacking", "code", "said"),
+    [
+        ("train-names", 1, "error: No source annotates `ner`."),
+        ("dev-cats", 0, "warning: The dev set has no gold for `textcat`"),
+    ],
+)
+def test_a_head_without_annotation_is_found(
+    setting: Setting, lacking: str, code: int, said: str
+) -> None:
+    setting.add_all(leave_out=lacking)
+    found_code, _, report = setting.run()
+    assert found_code == code
+    assert said in findings(report)
+
+
+def test_a_head_that_is_not_trained_needs_no_annotation(setting: Setting) -> None:
+    setting.add_all(leave_out="train-names")
+    code, _, _ = setting.run("--training.frozen_components", '["ner"]')
+    assert code == 0
+
+
+def test_a_head_that_trains_on_absence_is_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.values["textcat"] = "textcat"
+    _, _, report = setting.run()
+    assert "`textcat` will be trained on 8 documents without annotation" in findings(report)
+    assert 'factory = "masked_textcat"' in findings(report)
+
+
+def test_clashing_label_schemes_are_found(setting: Setting) -> None:
+    setting.add_all()
+    docs = setting.docs(["ents"], repeat=10)
+    setting.add("train", "same", docs, ["ner"])
+    _, _, report = setting.run()
+    assert "clash" not in findings(report)
+    for doc in docs:
+        doc.ents = [
+            spacy.tokens.Span(doc, e.start, e.end, e.label_.replace("GPE", "PLACE"))
+            for e in doc.ents
+        ]
+    setting.add("train", "other", docs, ["ner"])
+    _, _, report = setting.run()
+    assert "The labels of `ner` clash: only `same` has `GPE`, only `other` has `PLACE`" in findings(
+        report
+    )
+
+
+def test_a_source_that_never_has_an_entity_is_found(setting: Setting) -> None:
+    setting.add_all()
+    docs = [Doc(setting.vocab, ["It", "rained"], ents=["O", "O"]) for _ in range(12)]
+    setting.add("train", "empty", docs, None)
+    _, _, report = setting.run()
+    assert "All 12 documents of source `empty` tell `ner`" in findings(report)
+    assert "List what it does annotate in `sources.empty.tasks`" in findings(report)
+
+
+def test_sources_that_are_seen_too_often_and_too_seldom_are_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.add("train", "large", setting.docs(["tag"], repeat=100), ["tagger"], "weight = 0.02")
+    setting.values["max_steps"] = 412
+    _, _, report = setting.run()
+    assert "times and `large` 0.8 times" in findings(report)
+
+
+def test_labels_that_only_the_dev_set_has_are_found(setting: Setting) -> None:
+    setting.add_all()
+    doc = Doc(setting.vocab, ["Riga"], ents=["B-CITY"])
+    setting.add("dev", "cities", [doc], ["ner"])
+    _, _, report = setting.run()
+    assert "labels of `ner` that no source has: `CITY`" in findings(report)
+
+
+def test_texts_of_the_dev_set_in_a_source_are_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.add("dev", "again", setting.docs(["tag"]), ["tagger"])
+    _, _, report = setting.run()
+    assert "4 of the 4 different texts of source `tags` are in the dev set too" in findings(report)
+
+
+def test_a_label_that_is_not_among_the_given_ones_is_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.values["labels"] = '[initialize.components.ner]\nlabels = ["PERSON"]\n'
+    code, _, report = setting.run()
+    assert code == 1
+    assert "Source `names` has labels that `ner` does not know: `GPE`" in findings(report)
+
+
+def test_a_corpus_of_spacys_own_counts_as_one_source(setting: Setting) -> None:
+    setting.add_all()
+    setting.add("train", "whole", setting.docs(["tag", "ents", "cats"]), None)
+    plain = {
+        "@readers": "spacy.Corpus.v1",
+        "path": str(setting.folder / "train-whole.spacy"),
+        "gold_preproc": False,
+        "max_length": 0,
+        "limit": 0,
+        "augmenter": None,
+    }
+    config = setting.folder / "plain.cfg"
+    setting.run()
+    text = (setting.folder / "config.cfg").read_text()
+    start, stop = text.index("[corpora.train]"), text.index("[corpora.dev]")
+    block = "\n".join(f"{key} = {json.dumps(value)}" for key, value in plain.items())
+    config.write_text(f"{text[:start]}[corpora.train]\n{block}\n\n{text[stop:]}")
+    result = CliRunner().invoke(app, ["mtl", "debug", str(config)])
+    assert result.exit_code == 0
+    assert "corpus" in result.output
+
+
+def test_what_cannot_be_read_is_said_in_one_sentence(setting: Setting) -> None:
+    setting.add_all()
+    (setting.folder / "train-names.spacy").write_bytes(b"hello")
+    code, said, report = setting.run()
+    assert code == 1
+    assert report == {}
+    assert "Source `names` cannot be read at" in said
+    assert "Traceback" not in said
+
+
+def test_the_command_is_part_of_spacys_command_line() -> None:
+    args = [sys.executable, "-m", "spacy", "mtl", "debug", "--help"]
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "what will go wrong" in " ".join(done.stdout.split())
+
+
+def test_the_command_line_does_not_load_the_encoder_code() -> None:
+    code = "import sys, spacy_mtl.cli; assert not any('mtl.pipeline' in m for m in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,151 @@
+"""The log shows for each head what it has seen and its loss per annotated unit."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.training import Example
+
+from spacy_mtl.annotation import keep_layers
+from spacy_mtl.errors import ConfigError
+from spacy_mtl.logger import make_task_logger
+from spacy_mtl.pipeline.statistics import TaskStatistics
+
+from .pipeline.conftest import encoder_path
+from .pipeline.helpers import make_nlp, make_optimizer, shared
+from .pipeline.sentences import SENTENCES, make_doc
+
+__all__ = ["encoder_path"]
+
+HEADS = ("tagger", "ner", "textcat", "spancat")
+
+
+@pytest.fixture
+def nlp(encoder_path: Path) -> Language:
+    heads: dict[str, Any] = {
+        "tagger": None,
+        "ner": None,
+        "textcat": None,
+        "masked_textcat": "textcat",
+    }
+    from .pipeline.helpers import head
+
+    made = {name: {**head(base or name), "factory": name} for name, base in heads.items()}
+    nlp = make_nlp(encoder_path, made)
+    nlp.config["training"]["score_weights"] = {"tag_acc": 0.5, "ents_f": 0.5, "pos_acc": None}
+    return nlp
+
+
+def batch(nlp: Language, *layers: str, n: int = len(SENTENCES)) -> list[Example]:
+    gold = [make_doc(nlp.vocab, s) for s in SENTENCES[:n]]
+    return [Example(nlp.make_doc(g.text), keep_layers(g, layers)) for g in gold]
+
+
+def update(nlp: Language, examples: list[Example]) -> dict[str, float]:
+    losses: dict[str, float] = {}
+    nlp.update(examples, sgd=False, losses=losses, drop=0.0)
+    shared(nlp).finish_update(make_optimizer(0.0))
+    return losses
+
+
+def info(**values: Any) -> dict[str, Any]:
+    return {
+        "epoch": 0,
+        "step": 10,
+        "score": 0.5,
+        "seconds": 3,
+        "words": 100,
+        "losses": {"tagger": 1.0},
+        "other_scores": {"tag_acc": 0.9, "ents_per_type": {}},
+        **values,
+    }
+
+
+def test_units_documents_and_words_are_counted_for_each_head(nlp: Language) -> None:
+    shared(nlp).statistics = statistics = TaskStatistics.of(nlp)
+    update(nlp, batch(nlp, "tag", n=2) + batch(nlp, "cats"))
+    update(nlp, batch(nlp, "ents", n=1))
+    taken = statistics.take()
+    n_tokens = [len(make_doc(nlp.vocab, s)) for s in SENTENCES]
+    assert [taken["tagger"].units, taken["tagger"].documents] == [sum(n_tokens[:2]), 2]
+    assert [taken["ner"].units, taken["ner"].documents] == [n_tokens[0], 1]
+    assert [taken["textcat"].units, taken["textcat"].words] == [4, sum(n_tokens)]
+    assert "shared_transformer" not in taken
+    assert statistics.take()["tagger"].units == 0
+    assert statistics.total["tagger"].words == sum(n_tokens[:2])
+
+
+def test_losses_per_unit_do_not_depend_on_how_a_head_sums_them(nlp: Language) -> None:
+    shared(nlp).statistics = statistics = TaskStatistics.of(nlp)
+    losses = update(nlp, batch(nlp, "tag", "ents", "cats"))
+    taken = statistics.take()
+    n_tokens = sum(len(make_doc(nlp.vocab, s)) for s in SENTENCES)
+    assert taken["tagger"].loss_per_unit == pytest.approx(losses["tagger"] / n_tokens)
+    assert taken["ner"].loss_per_unit == pytest.approx(losses["ner"] / n_tokens)
+    for name in ("textcat", "masked_textcat"):  # means over documents already
+        assert taken[name].loss_per_unit == pytest.approx(losses[name])
+
+
+def test_unannotated_documents_do_not_change_a_loss_per_unit(nlp: Language) -> None:
+    shared(nlp).statistics = statistics = TaskStatistics.of(nlp)
+    update(nlp, batch(nlp, "tag", "cats", n=2))
+    alone = statistics.take()
+    update(nlp, batch(nlp, "tag", "cats", n=2) + batch(nlp, "ents"))
+    mixed = statistics.take()
+    for name in ("tagger", "masked_textcat"):
+        assert mixed[name].loss_per_unit == pytest.approx(alone[name].loss_per_unit, rel=1e-5)
+
+
+def test_a_row_shows_losses_words_and_scores(nlp: Language, tmp_path: Path) -> None:
+    out, path = io.StringIO(), tmp_path / "deep" / "log.jsonl"
+    log_step, finalize = make_task_logger(output_file=path)(nlp, out, out)
+    update(nlp, batch(nlp, "tag"))
+    log_step(None)
+    log_step(info())
+    log_step(info(step=20))
+    finalize()
+    header, line, first, second = out.getvalue().splitlines()
+    columns = header.split()
+    assert columns[:6] == ["E", "#", "TAGGER/TOKEN", "WORDS", "NER/TOKEN", "WORDS"]
+    assert columns[6:8] == ["TEXTCAT/DOCUMENT", "WORDS"]
+    assert columns[-1] == "SCORE"
+    assert {"TAG_ACC", "ENTS_F"} < set(columns)
+    assert "POS_ACC" not in columns
+    assert set(line) == {"-", " "}
+    n_words = str(sum(len(make_doc(nlp.vocab, s)) for s in SENTENCES))
+    cells = first.split()
+    assert cells[:2] == ["0", "10"]
+    assert float(cells[2]) > 0
+    assert cells[3:6] == [n_words, "-", "0"]
+    values = dict(zip(columns[10:], cells[10:], strict=True))
+    assert (values["TAG_ACC"], values["ENTS_F"], values["SCORE"]) == ("90.00", "-", "0.50")
+    assert second.split()[2:4] == ["-", n_words]
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["step"] for record in records] == [10, 20]
+    assert records[0]["tasks"]["tagger"]["unit"] == "tokens"
+    assert records[0]["tasks"]["ner"]["loss_per_unit"] is None
+    assert records[0]["scores"] == {"tag_acc": 0.9}
+    assert shared(nlp).statistics is None
+
+
+def test_the_table_can_be_left_out(nlp: Language) -> None:
+    out = io.StringIO()
+    log_step, finalize = make_task_logger(console_output=False, progress_bar="eval")(nlp, out, out)
+    log_step(info())
+    log_step(None)
+    finalize()
+    assert out.getvalue() == ""
+
+
+def test_an_unknown_progress_bar_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"`training\.logger\.progress_bar = 'all'`"):
+        make_task_logger(progress_bar="all")
+
+
+def test_a_pipeline_without_a_shared_transformer_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has none that is enabled"):
+        make_task_logger()(spacy.blank("en"))
