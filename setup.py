@@ -45,7 +45,15 @@ setup(
     entry_points={
         "spacy_factories": [
             "shared_transformer = spacy_mtl.pipeline.factories:shared_transformer",
+            "masked_senter = spacy_mtl.pipeline.factories:masked_senter",
+            "masked_morphologizer = spacy_mtl.pipeline.factories:masked_morphologizer",
+            "masked_trainable_lemmatizer = spacy_mtl.pipeline.factories:masked_trainable_lemmatizer",
+            "masked_parser = spacy_mtl.pipeline.factories:masked_parser",
+            "masked_ner = spacy_mtl.pipeline.factories:masked_ner",
             "masked_textcat = spacy_mtl.pipeline.factories:masked_textcat",
+            "masked_spancat = spacy_mtl.pipeline.factories:masked_spancat",
+            "masked_spancat_singlelabel = spacy_mtl.pipeline.factories:masked_spancat_singlelabel",
+            "masked_span_finder = spacy_mtl.pipeline.factories:masked_span_finder",
         ],
         "spacy_architectures": [
             "spacy_mtl.TransformerEncoder.v1 = spacy_mtl.pipeline.architectures:TransformerEncoder",
@@ -59,6 +67,10 @@ setup(
         ],
         "spacy_batchers": [
             "spacy_mtl.BatchByWordpieces.v1 = spacy_mtl.corpora.batchers:BatchByWordpieces",
+        ],
+        "spacy_cli": ["mtl = spacy_mtl.cli:app"],
+        "spacy_loggers": [
+            "spacy_mtl.TaskLogger.v1 = spacy_mtl.logger:make_task_logger",
         ],
         "thinc_optimizers": [
             "spacy_mtl.AdamW.v1 = spacy_mtl.pipeline.optimizer:make_adamw",

@@ -279,3 +279,10 @@ def nothing_annotated(name: str, *, needs: str, takes_labels: bool) -> ConfigErr
         "examples that do to `[corpora.train]` (with `max_epochs = -1` among the first 100, which are all that spaCy "
         f"shows),{labels} or take `{name}` out of `[nlp] pipeline`."
     )
+
+
+def no_shared_transformer(key: str) -> ConfigError:
+    return ConfigError(
+        f"`{key}` reports on the heads of a shared_transformer, and the pipeline has none that is enabled. Add one, or "
+        "use spaCy's own."
+    )

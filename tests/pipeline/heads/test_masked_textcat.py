@@ -117,3 +117,84 @@ def test_without_any_annotated_document_there_is_no_score() -> None:
     nlp = make("masked_textcat")
     scores = nlp.evaluate([Example.from_dict(nlp.make_doc("what is this"), {})])
     assert scores["cats_score"] is None
+
+
+# ---- two classifiers in one pipeline
+
+TONES, TOPICS = ("good", "bad"), ("food", "film")
+
+
+def two_classifiers(nlp: Language) -> list[Example]:
+    """Documents with a tone, with a topic, and with both."""
+    cats = [
+        {"good": 1.0, "bad": 0.0},
+        {"food": 1.0, "film": 0.0},
+        {"good": 0.0, "bad": 1.0, "food": 0.0, "film": 1.0},
+    ]
+    texts = ["good and cheap", "fish and chips", "a bad film"]
+    return [
+        Example.from_dict(nlp.make_doc(text), {"cats": c})
+        for text, c in zip(texts, cats, strict=True)
+    ]
+
+
+def make_two(factory: str = "masked_textcat") -> Language:
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    for name, labels in (("tone", TONES), ("topic", TOPICS)):
+        nlp.add_pipe(factory, name=name, config={"model": MODEL})
+        nlp.config["initialize"]["components"][name] = {"labels": list(labels)}
+    nlp.initialize(lambda: two_classifiers(nlp))
+    return nlp
+
+
+def test_two_classifiers_learn_their_own_categories_from_shared_documents() -> None:
+    nlp = make_two()
+    assert nlp.get_pipe("tone").labels == TONES  # type: ignore[attr-defined]
+    assert nlp.get_pipe("topic").labels == TOPICS  # type: ignore[attr-defined]
+    for _ in range(60):
+        nlp.update(two_classifiers(nlp), sgd=SGD(0.5))
+    found = nlp("a bad film").cats
+    assert found["bad"] > 0.5 < found["film"]
+
+
+def test_spacys_own_classifiers_refuse_to_share_documents() -> None:
+    with pytest.raises(ValueError, match="E895"):
+        make_two("textcat")
+
+
+def test_the_categories_of_another_classifier_do_not_train_this_one() -> None:
+    def tone_after(*, with_topics: bool) -> list[np.ndarray]:
+        nlp = make_two()
+        tone, topic, both = two_classifiers(nlp)
+        batch = [tone, topic, both] if with_topics else [tone, both]
+        for _ in range(8):
+            nlp.update(batch, sgd=SGD(0.05, use_averages=False))
+        return parameters(nlp, "tone")
+
+    pairs = zip(tone_after(with_topics=False), tone_after(with_topics=True), strict=True)
+    for alone, mixed in pairs:
+        np.testing.assert_allclose(alone, mixed, rtol=1e-5, atol=1e-7)
+
+
+def test_a_loss_that_is_asked_for_directly_leaves_out_unannotated_documents() -> None:
+    nlp = make_two()
+    tone: Any = nlp.get_pipe("tone")
+    batch = two_classifiers(nlp)
+    scores = tone.model.predict([example.predicted for example in batch])
+    loss, d_scores = tone.get_loss(batch, scores)
+    expected_loss, expected = tone.get_loss([batch[0], batch[2]], scores[[0, 2]])
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    np.testing.assert_array_equal(d_scores[[0, 2]], expected)
+    assert not d_scores[1].any()
+
+
+@pytest.mark.parametrize(
+    ("cats", "message"), [({"good": 1.0, "bad": 1.0}, "E895"), ({"good": 0.5}, "E851")]
+)
+def test_a_document_in_two_of_its_own_classes_or_half_in_one_is_refused(
+    cats: dict[str, float], message: str
+) -> None:
+    nlp = make_two()
+    with pytest.raises(ValueError, match=message):
+        nlp.update([Example.from_dict(nlp.make_doc("so so"), {"cats": cats})], sgd=SGD(0.1))

@@ -1,0 +1,1 @@
+"""The laws of the design, for every head at once."""
