@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import spacy
+import srsly
 from spacy.cli.init_config import fill_config
+from spacy.tokens import DocBin, Span
 from spacy.util import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None:
-    [config], [code] = blocks("ini"), blocks("python")
+    [config, _], [code] = blocks("ini"), blocks("python")
     (tmp_path / "config.cfg").write_text(config, "utf8")
     (tmp_path / "example.py").write_text(code, "utf8")
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
@@ -29,8 +32,31 @@ def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None
     assert (tmp_path / "pipeline" / "shared_transformer" / "model" / "manifest.json").is_file()
 
 
+def test_the_corpora_excerpt_is_read_by_the_debug_command(tmp_path: Path) -> None:
+    (tmp_path / "config.cfg").write_text("\n".join(blocks("ini")), "utf8")
+    nlp = spacy.blank("en")
+    doc = nlp.make_doc("Anna likes Riga.")
+    doc.set_ents([Span(doc, 0, 1, "PERSON")], default="outside")
+    for name in ("news.spacy", "dev.spacy"):
+        DocBin(docs=[doc]).to_disk(tmp_path / name)
+    srsly.write_jsonl(
+        tmp_path / "reviews.jsonl", [{"text": "So good.", "cats": {"good": 1.0, "bad": 0.0}}]
+    )
+    command = [sys.executable, "-m", "spacy", "mtl", "debug", "config.cfg"]
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "ner in news: 1 labels: `PERSON`" in result.stdout, result.stdout + result.stderr
+    assert "No source annotates `tagger`" in result.stdout
+
+
 def test_the_config_excerpt_can_be_filled_for_spacy_train(tmp_path: Path) -> None:
-    [config] = blocks("ini")
+    [config, _] = blocks("ini")
     (tmp_path / "config.cfg").write_text(config, "utf8")
     fill_config(tmp_path / "filled.cfg", tmp_path / "config.cfg", silent=True)
     filled = load_config(tmp_path / "filled.cfg")

@@ -7,6 +7,7 @@ its source has it, and a news item without names gets an explicit "no entities".
 """
 
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ from spacy.util import filter_spans
 from tqdm import tqdm
 
 DROPPABLE = ("tag", "pos", "morph", "lemma", "dep", "sents", "ents", "cats")
+SENTIMENTS = ("positive", "negative")
 BRACKET = re.compile(r"\((?P<open>[^()]+)(?P<single>\))?|(?P<close>[^()]+)\)")
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -53,27 +55,37 @@ class Cats(str, Enum):
     genre = "genre"
 
 
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line without its end, and its number; a progress bar appears on a terminal."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(
+            tqdm(stream, desc=path.name, unit=" lines", delay=1, disable=None), 1
+        ):
+            try:
+                yield number, line.decode("utf8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                message = f"expected UTF-8 text, got {error.reason} at byte {error.start + 1}"
+                raise InputError(path, number, message) from None
+
+
 # --------------------------------------------------------------------------------------- JSON lines
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each record with its line number, checked to hold a text and an annotation."""
     expected = 'expected a JSON object with "text" and with "cats" or "entities"'
-    with path.open(encoding="utf8") as stream:
-        for number, line in enumerate(
-            tqdm(stream, desc=path.name, unit=" lines", delay=1, disable=None), 1
-        ):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(path, number, f"{expected}, got invalid JSON ({error})") from None
-            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-                raise InputError(path, number, f"{expected}, got `{line.strip()[:60]}`")
-            if not {"cats", "entities"} & record.keys():
-                raise InputError(path, number, f"{expected}, got keys {sorted(record)}")
-            yield number, record
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(path, number, f"{expected}, got invalid JSON ({error})") from None
+        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+            raise InputError(path, number, f"{expected}, got `{line.strip()[:60]}`")
+        if not {"cats", "entities"} & record.keys():
+            raise InputError(path, number, f"{expected}, got keys {sorted(record)}")
+        yield number, record
 
 
 def check_entities(record: dict[str, Any]) -> list[tuple[int, int, str]]:
@@ -142,6 +154,50 @@ def jsonl_docs(path: Path, nlp: Language) -> tuple[list[Doc], int]:
     return docs, misaligned
 
 
+# -------------------------------------------------------------------------------------------- SST-2
+
+
+def read_sst2(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (text, sentiment) of each line of a file in either form; its first line says which.
+
+    `1 TEXT` or `0 TEXT` as in the released files, or TEXT, a tab and `positive` or `negative`.
+    """
+    tabbed: bool | None = None
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        tabbed = "\t" in line if tabbed is None else tabbed
+        if tabbed:
+            text, _, sentiment = line.rpartition("\t")
+            expected = "a text, a tab and `positive` or `negative`"
+        else:
+            digit, _, text = line.partition(" ")
+            sentiment = {"1": "positive", "0": "negative"}.get(digit, "")
+            expected = "`0` or `1`, a space and a text, or a text, a tab and `positive`"
+        if sentiment not in SENTIMENTS or not text.strip():
+            raise InputError(path, number, f"expected {expected}, got `{line[:60]}`")
+        yield text, sentiment
+    if tabbed is None:
+        raise InputError(path, 1, "expected lines with a text and a sentiment, got none")
+
+
+def sst2_docs(path: Path, nlp: Language) -> list[Doc]:
+    """Documents with categories and nothing else.
+
+    The source's texts are tokens with a space between them, in lower case: `it does n't , -lrb- ... -rrb-`.
+    They stay so, token for token. To join them again would be a guess, and scores could no longer be
+    compared with what others report on SST-2.
+    """
+    docs = []
+    for text, sentiment in read_sst2(path):
+        # at spaces only: the source's no-break spaces are inside of tokens
+        words = [word for word in text.split(" ") if word]
+        doc = Doc(nlp.vocab, words=words, spaces=[True] * (len(words) - 1) + [False])
+        doc.cats = {name: float(name == sentiment) for name in SENTIMENTS}
+        docs.append(doc)
+    return docs
+
+
 # ------------------------------------------------------------------------------------------ CoNLL-U
 
 
@@ -177,18 +233,14 @@ def read_conllu(path: Path) -> list[Sentence]:
     sentences: list[Sentence] = []
     block: list[tuple[int, str]] = []
     context = Sentence()
-    with path.open(encoding="utf8") as stream:
-        for number, raw in enumerate(
-            tqdm(stream, desc=path.name, unit=" lines", delay=1, disable=None), 1
-        ):
-            line = raw.rstrip("\r\n")
-            if line.startswith("#"):
-                context = read_comment(line, context)
-            elif line:
-                block.append((number, line))
-            elif block:
-                sentences.append(read_sentence(path, block, context))
-                block = []
+    for number, line in read_lines(path):
+        if line.startswith("#"):
+            context = read_comment(line, context)
+        elif line:
+            block.append((number, line))
+        elif block:
+            sentences.append(read_sentence(path, block, context))
+            block = []
     if block:
         sentences.append(read_sentence(path, block, context))
     if not sentences:
@@ -377,6 +429,28 @@ def group_sentences(sentences: list[Sentence], n_sents: int) -> Iterator[list[Se
         yield group
 
 
+def take_sentences(groups: list[list[Sentence]], limit: int, seed: int) -> list[list[Sentence]]:
+    """Groups drawn at random, in the order of the file, which hold exactly `limit` sentences.
+
+    Whole groups as long as one fits into what is missing; the last one is cut if none does.
+    Raises ValueError if there are too few sentences.
+    """
+    if (found := sum(map(len, groups))) < limit:
+        raise ValueError(f"expected at least {limit} sentences to take, got {found}")
+    rng = random.Random(seed)
+    draws = [rng.random() for _ in groups]
+    taken: dict[int, list[Sentence]] = {}
+    missing = limit
+    for i in sorted(range(len(groups)), key=draws.__getitem__):
+        if len(groups[i]) <= missing:
+            taken[i] = groups[i]
+            missing -= len(groups[i])
+    if missing:
+        i = min(set(range(len(groups))) - taken.keys(), key=draws.__getitem__)
+        taken[i] = groups[i][:missing]
+    return [taken[i] for i in sorted(taken)]
+
+
 def make_doc(path: Path, group: list[Sentence], options: Options, nlp: Language) -> Doc:
     """One Doc with the annotations that the source has and the caller keeps."""
     words = [word for sentence in group for word in sentence.words]
@@ -444,8 +518,13 @@ def conllu_docs(
     cats: Cats = Cats.none,
     labels: Iterable[str] = (),
     drop: Iterable[str] = (),
+    limit_sentences: int = 0,
+    seed: int = 0,
 ) -> list[Doc]:
-    """Documents of a CoNLL-U file; `labels` defaults to the genres that occur in it."""
+    """Documents of a CoNLL-U file; `labels` defaults to the genres that occur in it.
+
+    With `limit_sentences`, documents drawn at random that hold so many sentences together.
+    """
     sentences = read_conllu(path)
     dropped = set(drop)
     genres: list[str] = []
@@ -455,8 +534,14 @@ def conllu_docs(
             raise InputError(path, 1, "expected `# meta::genre` comments or GUM's document ids")
     annotated = find_annotated(sentences) - dropped
     options = Options(n_sents, ner, genres, annotated)
-    groups = tqdm(list(group_sentences(sentences, n_sents)), unit=" docs", delay=1, disable=None)
-    return [make_doc(path, group, options, nlp) for group in groups]
+    groups = list(group_sentences(sentences, n_sents))
+    if limit_sentences:
+        try:
+            groups = take_sentences(groups, limit_sentences, seed)
+        except ValueError as error:
+            raise InputError(path, sentences[-1].line, str(error)) from None
+    progress = tqdm(groups, unit=" docs", delay=1, disable=None)
+    return [make_doc(path, group, options, nlp) for group in progress]
 
 
 # ----------------------------------------------------------------------------------------- commands
@@ -478,8 +563,6 @@ def reporting(source: Path) -> Iterator[None]:
         yield
     except OSError as error:
         fail(f"{source}: expected a readable file ({error.strerror})")
-    except UnicodeDecodeError as error:
-        fail(f"{source}: expected UTF-8 text ({error.reason} at byte {error.start})")
     except InputError as error:
         fail(str(error))
 
@@ -515,6 +598,17 @@ def jsonl(source: Path, output: Path, lang: str = "en") -> None:
 
 
 @app.command()
+def sst2(source: Path, output: Path, lang: str = "en") -> None:
+    """Convert SST-2: `1 TEXT` a line as released, or TEXT, a tab and the sentiment; to categories.
+
+    The texts keep the source's tokens, with a space between any two.
+    """
+    with reporting(source):
+        docs = sst2_docs(source, blank(lang))
+    write(docs, output)
+
+
+@app.command()
 def conllu(
     source: Path,
     output: Path,
@@ -524,6 +618,11 @@ def conllu(
     cats: Annotated[Cats, typer.Option(help="What becomes the category.")] = Cats.none,
     labels: Annotated[str, typer.Option(help="All genres; default: those in the file.")] = "",
     drop: Annotated[str, typer.Option(help=f"To leave out: {', '.join(DROPPABLE)}.")] = "",
+    limit_sentences: Annotated[
+        int,
+        typer.Option(min=0, help="Take so many sentences, in documents drawn at random; 0: all."),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of that draw.")] = 0,
 ) -> None:
     """Convert CoNLL-U: XPOS to tag, UPOS to pos, FEATS, LEMMA, HEAD; GUM's entities and genres."""
     dropped = split_names(drop)
@@ -534,7 +633,15 @@ def conllu(
     names, nlp = split_names(labels), blank(lang)
     with reporting(source):
         docs = conllu_docs(
-            source, nlp, n_sents=n_sents, ner=ner, cats=cats, labels=names, drop=dropped
+            source,
+            nlp,
+            n_sents=n_sents,
+            ner=ner,
+            cats=cats,
+            labels=names,
+            drop=dropped,
+            limit_sentences=limit_sentences,
+            seed=seed,
         )
     write(docs, output)
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,9 +173,13 @@ class MultiCorpus:
         try:
             block = dot_to_object(config, config["training"]["train_corpus"])
             described = {
-                name: (str(s.get("path")), s.get("tasks")) for name, s in block["sources"].items()
+                (name, _path(s.get("path")), tuple(s.get("tasks") or ()))
+                for name, s in block["sources"].items()
             }
         except (KeyError, TypeError, AttributeError):
             return False
-        own = {s.name: (str(s.path), list(s.tasks) if s.tasks else None) for s in self.sources}
-        return described == own
+        return described == {(s.name, s.path, s.tasks or ()) for s in self.sources}
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(value)

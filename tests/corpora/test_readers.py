@@ -364,6 +364,16 @@ def test_streaming_needs_endless_epochs(nlp: Language, path: Path) -> None:
         MultiCorpus(blocks, stream=True)(nlp)
 
 
+def test_the_training_corpus_is_recognised_however_its_paths_are_written(
+    nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_docbin(tmp_path / "a.spacy", nlp)
+    monkeypatch.chdir(tmp_path)
+    train_config(nlp, {"a": {"path": "./a.spacy", "tasks": ["ner"]}}, max_epochs=3)
+    with pytest.raises(ConfigError, match=r"`training.max_epochs = 3`"):
+        MultiCorpus({"a": {"path": "./a.spacy", "tasks": ["ner"]}}, stream=True)(nlp)
+
+
 @pytest.fixture
 def streamed(tmp_path: Path, nlp: Language) -> dict[str, Any]:
     small = write_docbin(tmp_path / "small.spacy", nlp)

@@ -1,51 +1,23 @@
-"""The project's scripts: sample corpora, conversion to spaCy's format, and fetching GUM."""
+"""The project's scripts: sample corpora, and conversion to spaCy's format."""
 
-import functools
 import hashlib
-import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin
-from typer.testing import CliRunner
+from spacy.tokens import DocBin
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "project" / "scripts"
-GUM = Path(os.environ.get("SPACY_MTL_DATA", ROOT.parent / "shared" / "data")) / "gum"
+from .scripts import DATA, LAYERS, SCRIPTS, convert, converted, layers, needs, run
+
 FILES = {f"{name}/{split}.{end}" for split in ("train", "dev") for name, end in (
     ("reviews", "jsonl"), ("news", "jsonl"), ("mails", "conllu"))}  # fmt: skip
-LAYERS = ("TAG", "POS", "MORPH", "LEMMA", "DEP", "SENT_START", "ENT_IOB")
-
-needs_gum = pytest.mark.skipif(
-    not (GUM / "train.conllu").is_file(),
-    reason=f"GUM is not in {GUM}; SPACY_MTL_DATA names the folder above it",
-)
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-convert = load("convert")
-fetch_gum = load("fetch_gum")
 
 
 def make(folder: Path, *, seed: int = 0, hash_seed: int = 0) -> Path:
@@ -74,22 +46,6 @@ def texts(path: Path) -> list[str]:
 
 def content_words(documents: list[str]) -> set[str]:
     return {word.lower() for text in documents for word in re.findall("[A-Za-z]{4,}", text)}
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(convert.app, [str(argument) for argument in arguments])
-
-
-def converted(*arguments: object) -> list[Doc]:
-    """Documents as a training run reads them; the second path is the output."""
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return list(DocBin().from_disk(str(arguments[2])).get_docs(spacy.blank("en").vocab))
-
-
-def layers(docs: list[Doc]) -> set[str]:
-    """Annotations that at least one token of at least one document has."""
-    return {layer for layer in LAYERS for doc in docs if doc.has_annotation(layer)}
 
 
 # --------------------------------------------------------------------------------- sample corpora
@@ -314,6 +270,127 @@ def test_documents_hold_consecutive_sentences_of_one_source(tree: Path, tmp_path
     assert [len(doc) for doc in docs] == [4, 8, 1]
 
 
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Documents of 1, 2, ... 7 sentences; the words say which."""
+    lines = []
+    for i in range(1, 8):
+        lines.append(f"# newdoc id = {i}")
+        for j in range(i):
+            lines += [f"1\t{i}-{j}\t_\tNUM\tCD\t_\t0\troot\t_\t_", ""]
+    path = tmp_path / "many.conllu"
+    path.write_text("\n".join(lines) + "\n", "utf8")
+    return path
+
+
+def take(path: Path, *, limit: int, seed: int = 0, n_sents: int = 10) -> list[list[str]]:
+    """The words, which are sentences here, of each document that is taken."""
+    groups = list(convert.group_sentences(convert.read_conllu(path), n_sents))
+    taken = convert.take_sentences(groups, limit, seed)
+    return [[sentence.words[0].form for sentence in group] for group in taken]
+
+
+@pytest.mark.parametrize("n_sents", [1, 3, 10])
+def test_a_limit_of_sentences_is_met_exactly(many: Path, n_sents: int) -> None:
+    everything = [f"{i}-{j}" for i in range(1, 8) for j in range(i)]
+    for limit in range(1, 29):
+        documents = take(many, limit=limit, seed=limit, n_sents=n_sents)
+        words = [word for document in documents for word in document]
+        assert len(words) == limit
+        assert [word for word in everything if word in words] == words  # in the file's order
+        assert max(map(len, documents)) <= n_sents
+        assert all(len({word.split("-")[0] for word in document}) == 1 for document in documents)
+    assert words == everything
+
+
+def test_documents_are_taken_whole_while_one_fits(many: Path) -> None:
+    for seed in range(20):
+        documents = take(many, limit=20, seed=seed)
+        assert sum(len(words) != int(words[0].split("-")[0]) for words in documents) <= 1
+
+
+def test_a_limit_takes_other_documents_with_another_seed(many: Path) -> None:
+    assert take(many, limit=9, seed=3) == take(many, limit=9, seed=3)
+    assert len({str(take(many, limit=9, seed=seed)) for seed in range(10)}) > 2
+
+
+def test_the_command_takes_a_limit_of_sentences(many: Path, tmp_path: Path) -> None:
+    options = ("--limit-sentences", 9, "--seed", 3)
+    docs = converted("conllu", many, tmp_path / "out.spacy", *options)
+    assert [[token.text for token in doc] for doc in docs] == take(many, limit=9, seed=3)
+
+
+def test_a_limit_above_the_number_of_sentences_is_named(many: Path, tmp_path: Path) -> None:
+    result = run("conllu", many, tmp_path / "out.spacy", "--limit-sentences", 29)
+    assert result.exit_code == 1
+    assert f"{many}, line 62: expected at least 29 sentences to take, got 28" in result.output
+    assert not (tmp_path / "out.spacy").exists()
+
+
+# -------------------------------------------------------------------------------------------- SST-2
+
+TEXTS = ["it does n't , -lrb- er -rrb- , work .", "in its 2\xa01\\/2 - hour length", "1 caf\xe9"]
+RELEASED = "".join(f"{i % 2} {text}\n" for i, text in enumerate(TEXTS))
+TABBED = "".join(f"{t}\t{('negative', 'positive')[i % 2]}\n" for i, t in enumerate(TEXTS))
+
+
+@pytest.mark.parametrize("content", [RELEASED, TABBED, TABBED.replace("\n", "\r\n\r\n")])
+def test_both_forms_of_sst2_become_the_same_documents(tmp_path: Path, content: str) -> None:
+    source = tmp_path / "in.txt"
+    source.write_bytes(content.encode("utf8"))
+    docs = converted("sst2", source, tmp_path / "out.spacy")
+    assert [doc.text for doc in docs] == TEXTS
+    assert [[token.text for token in doc] for doc in docs] == [text.split(" ") for text in TEXTS]
+    assert [doc.cats for doc in docs] == [
+        {"positive": 0.0, "negative": 1.0},
+        {"positive": 1.0, "negative": 0.0},
+        {"positive": 0.0, "negative": 1.0},
+    ]
+    assert layers(docs) == set()
+    assert not any(token.ent_iob for doc in docs for token in doc)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        ("good\tpositive\nbad\tneutral\n", 2, "`positive` or `negative`, got `bad\tneutral`"),
+        ("good\tpositive\n1 bad\n", 2, "a tab and `positive` or `negative`, got `1 bad`"),
+        ("good\tpositive\n\tnegative\n", 2, "a tab and `positive` or `negative`, got `\tneg"),
+        ("sentence\tlabel\ngood\t1\n", 1, "`positive` or `negative`, got `sentence\tlabel`"),
+        ("1 good\n2 bad\n", 2, "`0` or `1`, a space and a text, or a text, a tab and `positive`"),
+        ("good positive\n", 1, "a tab and `positive`, got `good positive`"),
+        ("1 good\n0\n", 2, "a space and a text, or a text, a tab and `positive`, got `0`"),
+        ("1 good\nbad\tnegative\n", 2, "expected `0` or `1`, a space and a text"),
+        ("", 1, "expected lines with a text and a sentiment, got none"),
+        ("\n \n", 1, "expected lines with a text and a sentiment, got none"),
+    ],
+)
+def test_a_line_that_is_not_sst2_is_named(
+    tmp_path: Path, content: str, line: int, message: str
+) -> None:
+    source = tmp_path / "bad.txt"
+    source.write_text(content, "utf8")
+    result = run("sst2", source, tmp_path / "out.spacy")
+    assert result.exit_code == 1
+    assert f"{source}, line {line}: expected " in result.output
+    assert message in result.output
+    assert not (tmp_path / "out.spacy").exists()
+
+
+@pytest.mark.parametrize("command", ["sst2", "jsonl", "conllu"])
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path, command: str) -> None:
+    good = {"sst2": "1 good\n", "jsonl": '{"text": "a", "cats": {"x": 1}}\n', "conllu": "# a\n"}
+    source = tmp_path / "latin.txt"
+    source.write_bytes(good[command].encode() + "1 caf\xe9 bar\n".encode("latin1"))
+    result = run(command, source, tmp_path / "out.spacy")
+    assert result.exit_code == 1
+    message = f"{source}, line 2: expected UTF-8 text, got invalid continuation byte at byte 6"
+    assert message in result.output
+
+
+# --------------------------------------------------------------------------------- malformed input
+
+
 @pytest.mark.parametrize(
     ("command", "line", "bad", "message"),
     [
@@ -393,13 +470,13 @@ NAMED = {
 }  # fmt: skip
 
 
-@needs_gum
+@needs("gum")
 @pytest.mark.parametrize(
     ("split", "total", "linked"),
     [pytest.param("train", 4597, 7291, marks=pytest.mark.slow), ("dev", 642, 1153)],
 )
 def test_gum_has_the_published_number_of_entities(split: str, total: int, linked: int) -> None:
-    path, nlp = GUM / f"{split}.conllu", spacy.blank("en")
+    path, nlp = DATA / "gum" / f"{split}.conllu", spacy.blank("en")
     drop = ("tag", "pos", "morph", "lemma", "dep", "sents")
     cats = convert.Cats.genre
     docs = convert.conllu_docs(path, nlp, drop=drop, cats=cats)
@@ -412,110 +489,10 @@ def test_gum_has_the_published_number_of_entities(split: str, total: int, linked
     assert sum(len(doc.ents) for doc in full) == linked
 
 
-@needs_gum
+@needs("gum")
 def test_gum_keeps_its_sentences_and_trees() -> None:
-    path = GUM / "dev.conllu"
+    path = DATA / "gum" / "dev.conllu"
     docs = convert.conllu_docs(path, spacy.blank("en"))
     assert sum(len(list(doc.sents)) for doc in docs) == 1575
     assert sum(map(len, docs)) == 28119
     assert layers(docs) == set(LAYERS)
-
-
-# ----------------------------------------------------------------------------------- fetching GUM
-
-
-class Silent(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output quiet."""
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address that serves it."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(Silent, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-        thread.join()
-
-
-CONTENT = {"train": b"# newdoc id = GUM_news_a\n\n", "dev": b"# newdoc id = GUM_bio_b\n\n"}
-
-
-@pytest.fixture
-def release(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
-    """A tiny release in the place of GUM's."""
-    releases = {}
-    for split, data in CONTENT.items():
-        name = f"en_gum-ud-{split}.conllu"
-        (server[0] / name).write_bytes(data)
-        blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        digests = {"sha256": hashlib.sha256(data).hexdigest(), "git-blob": blob}
-        releases[split] = fetch_gum.Release(name, digests)
-    monkeypatch.setattr(fetch_gum, "RELEASES", releases)
-    return server
-
-
-def fetch(*arguments: object) -> Any:
-    app = fetch_gum.typer.Typer()
-    app.command()(fetch_gum.main)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_a_download_with_the_right_hash_is_kept(release: tuple[Path, str], tmp_path: Path) -> None:
-    result = fetch(tmp_path / "gum", "--base-url", release[1], "--from-folder", "")
-    assert result.exit_code == 0, result.output
-    assert {p.name: p.read_bytes() for p in (tmp_path / "gum").iterdir()} == {
-        f"{split}.conllu": data for split, data in CONTENT.items()
-    }
-
-
-@pytest.mark.parametrize("kind", ["sha256", "git-blob"])
-def test_a_download_with_a_wrong_hash_fails_and_leaves_nothing(
-    release: tuple[Path, str], tmp_path: Path, kind: str
-) -> None:
-    path = release[0] / "en_gum-ud-train.conllu"
-    expected = fetch_gum.digest(path, kind)
-    fetch_gum.RELEASES["train"].digests.clear()
-    fetch_gum.RELEASES["train"].digests[kind] = expected
-    path.write_bytes(b"changed")
-    result = fetch(tmp_path / "gum", "--base-url", release[1])
-    assert result.exit_code == 1
-    found = fetch_gum.digest(path, kind)
-    assert f"{path.name}: expected {kind} {expected}, found {found}" in result.output
-    assert list((tmp_path / "gum").iterdir()) == []
-
-
-def test_a_file_that_is_not_there_is_named(release: tuple[Path, str], tmp_path: Path) -> None:
-    (release[0] / "en_gum-ud-dev.conllu").unlink()
-    result = fetch(tmp_path / "gum", "--base-url", release[1])
-    assert result.exit_code == 1
-    assert "en_gum-ud-dev.conllu: could not be read from http://127.0.0.1" in result.output
-    assert [path.name for path in (tmp_path / "gum").iterdir()] == ["train.conllu"]
-
-
-@pytest.mark.parametrize("pattern", ["{}.conllu", "en_gum-ud-{}.conllu"])
-def test_a_folder_may_use_either_name(tmp_path: Path, pattern: str) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for split, data in CONTENT.items():
-        (folder / pattern.format(split)).write_bytes(data)
-    result = fetch(tmp_path / "gum", "--from-folder", folder)
-    assert result.exit_code == 0, result.output
-    assert "not byte-identical with the release" in result.output
-    assert (tmp_path / "gum/dev.conllu").read_bytes() == CONTENT["dev"]
-
-
-def test_a_folder_without_the_corpus_is_named(tmp_path: Path) -> None:
-    result = fetch(tmp_path / "gum", "--from-folder", tmp_path)
-    assert result.exit_code == 1
-    assert "expected `en_gum-ud-train.conllu` or `train.conllu`" in result.output
-    (tmp_path / "train.conllu").write_text("hello", "utf8")
-    result = fetch(tmp_path / "gum", "--from-folder", tmp_path)
-    assert result.exit_code == 1
-    assert "expected CoNLL-U with `# newdoc id`" in result.output
-    assert list((tmp_path / "gum").iterdir()) == []

@@ -1,0 +1,205 @@
+"""Dev scores of one pipeline for EWT (tags), GUM (names) and SST-2 (sentiment), each annotated for one task.
+
+Against a pipeline for each task alone, and against spacy-transformers with the same documents, batches and epochs. Run
+from the project's folder, after `python -m spacy project run mix-convert`:
+
+    python benchmarks/mix_scores.py corpus/mix --share 0.3 --epochs 2 --seeds 3
+
+Takes a fixed random part (`--share`) of each source's training documents. Writes
+benchmarks/results/mix_scores_{share}x{epochs}.{json,md} after every run, and skips runs that are in the JSON already.
+"""
+
+import copy
+import json
+import random
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import spacy
+import typer
+from spacy import util
+from spacy.tokens import DocBin
+from thinc.api import Config
+from training import (
+    as_peer,
+    load_results,
+    one_optimizer,
+    prepare,
+    run,
+    set_updates,
+    spread,
+    store_results,
+)
+
+ROOT = Path(__file__).parent
+SCORES = {"tagger": "tag_acc", "ner": "ents_f", "textcat": "cats_micro_f"}
+TITLES = {"tagger": "tags, accuracy", "ner": "names, F", "textcat": "sentiment, accuracy"}
+SOURCES = {"tagger": "ewt", "ner": "gum", "textcat": "sst2"}
+NER_FIRST = ["tagger", "ner", "textcat"]
+NER_LAST = ["tagger", "textcat", "ner"]
+ONE_RATE = 2e-4  # of Adam for heads and encoder, where they share one optimizer
+
+# What each system is: order of the heads, who shares the encoder, whether a missing category is missing
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "spacy_mtl": {"order": NER_FIRST},
+    "spacy_mtl, ner last": {"order": NER_LAST},
+    "alone, same epochs and batch size": {"alone": "epochs"},
+    "alone, same epochs and updates": {"alone": "updates"},
+    "spacy-transformers": {"order": NER_FIRST, "peer": True, "masked": False},
+    "spacy-transformers, ner last": {"order": NER_LAST, "peer": True, "masked": False},
+    "ner last: gradient repaired": {"order": NER_LAST, "masked": False, "one": True},
+    "ner last: target repaired": {"order": NER_LAST, "peer": True, "masked": True},
+    "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True},
+}
+NOTE = f"""Mean and sample standard deviation over seeds, in points. `gold`: thousands of words that carried the task's
+gold, and the updates in which there were any. A pipeline *alone* has the config of `spacy_mtl` and one head; with the
+same batch size it makes fewer updates in the same epochs, with the same number of updates its batches are smaller.
+`spacy_mtl` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads. spacy-transformers and the rows
+`ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {ONE_RATE}) for all. spaCy's stock
+behaviour is `spacy-transformers, ner last`.
+"""
+
+
+def write_part(folder: Path, share: float, out: Path) -> None:
+    """A fixed random part of each source's training documents; the dev set in full."""
+    vocab = spacy.blank("en").vocab
+    for name in SOURCES.values():
+        docs = list(DocBin().from_disk(folder / "train" / f"{name}.spacy").get_docs(vocab))
+        chosen = sorted(random.Random(0).sample(range(len(docs)), round(share * len(docs))))
+        path = out / f"{name}.spacy"
+        DocBin(docs=[docs[i] for i in chosen]).to_disk(path)
+
+
+def make_config(
+    folder: Path, part: Path, *, order: list[str], seed: int, words: int, epochs: int
+) -> Config:
+    """configs/mix.cfg with these heads only, and spaCy's batches by words, which the peer can have too."""
+    overrides = {
+        "paths.train": str(part),
+        "paths.dev": str(folder / "dev"),
+        "system.seed": seed,
+        "system.gpu_allocator": None,
+    }
+    config = util.load_config(ROOT.parent / "configs" / "mix.cfg", overrides=overrides)
+    config["nlp"]["pipeline"] = ["shared_transformer", *order]
+    components = config["components"]
+    config["components"] = {name: components[name] for name in config["nlp"]["pipeline"]}
+    kept = [SOURCES[task] for task in order]
+    for corpus in ("train", "dev"):
+        sources = config["corpora"][corpus]["sources"]
+        config["corpora"][corpus]["sources"] = {k: v for k, v in sources.items() if k in kept}
+    config["training"]["batcher"] = {
+        "@batchers": "spacy.batch_by_words.v1",
+        "size": words,
+        "tolerance": 0.2,
+        "discard_oversize": False,
+    }
+    config["training"].pop("logger", None)
+    config["training"]["max_epochs"] = epochs
+    return config
+
+
+def count_updates(config: Config) -> int:
+    """Batches in all epochs."""
+    counted = copy.deepcopy(config)
+    set_updates(counted, 100)
+    _, batches, _, _ = prepare(counted)
+    return sum(1 for _ in batches())
+
+
+def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """Train all heads on one encoder."""
+    config = make_config(order=settings["order"], **given)
+    if settings.get("one") or settings.get("peer"):
+        one_optimizer(config, ONE_RATE)
+    if settings.get("peer"):
+        as_peer(config)
+    if not settings.get("masked", True):
+        config["components"]["textcat"]["factory"] = "textcat"
+        config["components"]["textcat"]["scorer"] = {"@scorers": "spacy_mtl.MaskedTextcatScorer.v1"}
+    updates = count_updates(config)
+    set_updates(config, updates)
+    return {"updates": updates, **run(config, updates)}
+
+
+def run_alone(task: str, *, same_updates: int | None, **given: Any) -> dict[str, Any]:
+    """Train one head. same_updates: make so many updates in the same epochs, with smaller batches."""
+    config = make_config(order=[task], **given)
+    updates = count_updates(config)
+    if same_updates is not None:
+        given["words"] = max(round(given["words"] * updates / same_updates), 1)
+        config = make_config(order=[task], **given)
+        updates = count_updates(config)
+    set_updates(config, updates)
+    return {"updates": updates, "words": given["words"], **run(config, updates)}
+
+
+def run_system(name: str, results: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
+    """One seed of one system."""
+    settings = SYSTEMS[name]
+    if "alone" not in settings:
+        return run_shared(settings, **given)
+    same = None
+    if settings["alone"] == "updates":
+        (same,) = {r["updates"] for r in results if r["system"] == "spacy_mtl" and r["seed"] == 0}
+    parts = {task: run_alone(task, same_updates=same, **given) for task in SCORES}
+    return {
+        "updates": {task: part["updates"] for task, part in parts.items()},
+        "words": {task: part["words"] for task, part in parts.items()},
+        "scores": {SCORES[task]: part["scores"][SCORES[task]] for task, part in parts.items()},
+        "gold_updates": {task: part["gold_updates"][task] for task, part in parts.items()},
+        "gold_words": {task: part["gold_words"][task] for task, part in parts.items()},
+        "train_words_per_s": {task: part["train_words_per_s"] for task, part in parts.items()},
+    }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """A row for each system."""
+    header = ["pipeline", "seeds", *TITLES.values(), "gold, k words", "gold, updates"]
+    rows = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for system in SYSTEMS:
+        own = [r for r in results if r["system"] == system]
+        if not own:
+            continue
+        cells = [spread([100 * r["scores"][key] for r in own]) for key in SCORES.values()]
+        gold = [
+            " / ".join(str(round(own[0][key][task] / unit)) for task in SCORES)
+            for key, unit in (("gold_words", 1000), ("gold_updates", 1))
+        ]
+        rows.append(f"| {' | '.join([system, str(len(own)), *cells, *gold])} |")
+    return "\n".join(rows)
+
+
+def main(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with train/ and dev/ of the three corpora.")
+    ],
+    share: Annotated[float, typer.Option(help="Part of the training documents.")] = 0.3,
+    epochs: Annotated[int, typer.Option(help="Passes over each source.")] = 2,
+    words: Annotated[int, typer.Option(help="Words in a batch.")] = 500,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    system: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+) -> None:
+    """Train every system with each seed and write the table."""
+    out = ROOT / "results" / f"mix_scores_{share:g}x{epochs}.json"
+    for name in system or []:
+        if name not in SYSTEMS:
+            raise typer.BadParameter(f"`{name}` is none of {', '.join(SYSTEMS)}")
+    with tempfile.TemporaryDirectory() as part:
+        write_part(folder, share, Path(part))
+        given = {"folder": folder, "part": Path(part), "epochs": epochs, "words": words}
+        for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
+            results = load_results(out)  # anew: another process may fill the same file
+            if any(r["system"] == name and r["seed"] == seed for r in results):
+                continue
+            found = run_system(name, results, seed=seed, **given)
+            record = {"system": name, "seed": seed, **found}
+            print(json.dumps(record), flush=True)
+            results = [*load_results(out), record]
+            store_results(out, results, "Dev scores of a mix", [table(results), "", NOTE])
+    print(table(load_results(out)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,148 @@
+"""What the benchmarks of scores share: the peer's pipeline from our config, one training run, tables."""
+
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from environment import describe
+from spacy import util
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import create_train_batches
+from spacy.util import resolve_dot_names
+from thinc.api import Config
+
+from spacy_mtl.annotation import is_annotated
+
+Result = dict[str, Any]
+LISTENER = "spacy_mtl.SharedTransformerListener.v1"
+
+
+def as_peer(config: Config) -> None:
+    """Put spacy-transformers in the place of our component and listeners."""
+    from spacy_mtl.encoder.huggingface import resolve_name
+
+    encoder = resolve_name(config["paths"]["encoder"])
+    config["components"]["shared_transformer"] = {
+        "factory": "transformer",
+        "max_batch_items": 4096,
+        "model": {
+            "@architectures": "spacy-transformers.TransformerModel.v3",
+            "name": encoder,
+            "tokenizer_config": {"use_fast": True},
+            "get_spans": {
+                "@span_getters": "spacy-transformers.strided_spans.v1",
+                "window": 128,
+                "stride": 96,
+            },
+        },
+    }
+    for head in config["components"].values():
+        model = head.get("model", {})
+        if model.get("tok2vec", {}).get("@architectures") == LISTENER:
+            model["tok2vec"] = {
+                "@architectures": "spacy-transformers.TransformerListener.v1",
+                "grad_factor": 1.0,
+                "pooling": {"@layers": "reduce_mean.v1"},
+                "upstream": "*",
+            }
+
+
+def one_optimizer(config: Config, rate: float) -> None:
+    """Let `[training.optimizer]` step the encoder too, at one rate for all, and weigh all heads alike."""
+    config["components"]["shared_transformer"].pop("optimizer", None)
+    config["training"]["optimizer"]["learn_rate"]["initial_rate"] = rate
+    for head in config["components"].values():
+        head.get("model", {}).get("tok2vec", {}).pop("grad_factor", None)
+
+
+def set_updates(config: Config, updates: int) -> None:
+    """Length of the training, and schedules that fit it."""
+    config["training"]["max_steps"] = updates
+    config["training"]["eval_frequency"] = updates
+    for block in (config["training"], config["components"]["shared_transformer"]):
+        schedule = (block.get("optimizer") or {}).get("learn_rate")
+        if isinstance(schedule, dict):
+            schedule["warmup_steps"] = max(updates // 10, 1)
+            schedule["total_steps"] = updates
+
+
+def prepare(
+    config: Config,
+) -> tuple[Language, Callable[[], Iterable[Any]], Any, Callable[..., Any]]:
+    """An initialized pipeline, a function that starts its training batches, its optimizer, and its dev corpus."""
+    nlp = init_nlp(config)
+    settings = nlp.config.interpolate()
+    util.fix_random_seed(settings["training"]["seed"])
+    T = util.registry.resolve(settings["training"], schema=ConfigSchemaTraining)
+    train_corpus, dev_corpus = resolve_dot_names(settings, [T["train_corpus"], T["dev_corpus"]])
+
+    def batches() -> Iterable[Any]:
+        return create_train_batches(nlp, train_corpus, T["batcher"], T["max_epochs"])
+
+    return nlp, batches, T["optimizer"], dev_corpus
+
+
+def run(config: Config, updates: int) -> Result:
+    """Train from a config as `spacy train` does.
+
+    Returns all dev scores that are numbers after the last update, words per second, and for each head the updates and
+    words that carried gold for it.
+    """
+    nlp, batches, optimizer, dev_corpus = prepare(config)
+    dropout = nlp.config["training"]["dropout"]
+    heads = {
+        name: pipe
+        for name, pipe in nlp.pipeline
+        if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
+    }
+    gold_updates: Counter[str] = Counter()
+    gold_words: Counter[str] = Counter()
+    start = time.perf_counter()
+    words = 0
+    for _, batch in islice(batches(), updates):
+        nlp.update(batch, drop=dropout, sgd=False)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+        optimizer.step_schedules()
+        words += sum(len(example) for example in batch)
+        for name, head in heads.items():
+            own = [len(eg) for eg in batch if is_annotated(head, eg.reference)]
+            gold_updates[name] += bool(own)
+            gold_words[name] += sum(own)
+    seconds = time.perf_counter() - start
+    scores = nlp.evaluate(dev_corpus(nlp))
+    return {
+        "scores": {k: v for k, v in scores.items() if isinstance(v, float) and k != "speed"},
+        "train_words_per_s": words / seconds,
+        "gold_updates": dict(gold_updates),
+        "gold_words": dict(gold_words),
+    }
+
+
+def spread(values: list[float]) -> str:
+    """Mean and sample standard deviation; a single value has none."""
+    if not values:
+        return "-"
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def load_results(path: Path) -> list[Result]:
+    """What earlier runs have stored."""
+    return json.loads(path.read_text())["results"] if path.exists() else []
+
+
+def store_results(path: Path, results: list[Result], title: str, body: list[str]) -> None:
+    """Write the JSON, and beside it the table as Markdown under versions and processor."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"machine": describe(), "results": results}, indent=1) + "\n")
+    lines = [f"# {title}", "", *describe().splitlines(), "", *body]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
