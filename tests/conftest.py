@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from .families import make_encoder
 
 settings.register_profile("no deadline", deadline=None)  # machines in CI are slow and busy
 settings.load_profile("no deadline")
+
+torch.set_num_threads(1)  # the tests' encoders are tiny, and several processes run tests at once
 
 
 @pytest.fixture(scope="session")

@@ -406,24 +406,24 @@ def test_a_streamed_epoch_has_every_example_once(nlp: Language, streamed: dict[s
 
 
 def test_a_stream_can_sample_its_sources_alike(nlp: Language, streamed: dict[str, Any]) -> None:
-    counts = Counter(s for s, _ in stream(nlp, streamed, 400, sampling="uniform"))
-    assert 160 < counts["small"] < 240
+    counts = Counter(s for s, _ in stream(nlp, streamed, 100, sampling="uniform"))
+    assert 30 < counts["small"] < 70  # 12 or 13, if they were drawn in proportion
 
 
 @pytest.mark.parametrize("sampling", ["proportional", "uniform"])
-@pytest.mark.parametrize("done", [0, 7, 32, 50])
+@pytest.mark.parametrize("done", [7, 50])
 def test_a_stream_resumes_in_the_middle_of_an_epoch(
     nlp: Language, streamed: dict[str, Any], done: int, sampling: str
 ) -> None:
     def make() -> MultiCorpus:
         return MultiCorpus(streamed, stream=True, shuffle_buffer=4, seed=5, sampling=sampling)
 
-    whole = stream(nlp, streamed, 100, make())
+    whole = stream(nlp, streamed, 70, make())
     corpus = make()
     first = stream(nlp, streamed, done, corpus) if done else []
     resumed = make()
     resumed.load_state_dict(corpus.state_dict())
-    assert first + stream(nlp, streamed, 100 - done, resumed) == whole
+    assert first + stream(nlp, streamed, 70 - done, resumed) == whole
 
 
 def test_the_seed_of_the_training_fixes_the_order(nlp: Language, streamed: dict[str, Any]) -> None:
