@@ -30,6 +30,10 @@ from ..text.wordpieces import make_wordpieces
 from ..types import POOLINGS, PRECISIONS, Array, EncoderInput, Pooling, TokenSpans
 from .forking import guard_forks
 
+# What one more call of the encoder costs, in wordpieces that the device computes in that time. A processor computes few
+# at once (project/benchmarks/packing.py); for a GPU this is an estimate: milliseconds of launches, some 10^6 a second.
+CALL_COST = {"cpu": 32, "cuda": 2048}
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -139,7 +143,14 @@ class EncoderShim(Shim):
         )
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
         budget = self.settings.max_batch_wordpieces
-        return pack(pieces, windows, encoder.affixes, max_batch_wordpieces=budget)
+        device = next(encoder.model.parameters()).device.type
+        return pack(
+            pieces,
+            windows,
+            encoder.affixes,
+            max_batch_wordpieces=budget,
+            call_cost=CALL_COST.get(device, CALL_COST["cuda"]),
+        )
 
     def count_wordpieces(self, texts: list[str]) -> list[int]:
         """How many wordpieces each text has, special tokens left out."""

@@ -5,30 +5,52 @@ import numpy as np
 from ..types import Affixes, EncoderInput, Ints, MicroBatch, Windows, Wordpieces
 
 
-def group_by_length(lengths: Ints, budget: int) -> list[Ints]:
-    """Group rows of similar length so that rows x longest row stays within the budget.
+def group_by_length(lengths: Ints, budget: int, *, call_cost: int = 0) -> list[Ints]:
+    """Group rows of similar length so that the encoder computes as little padding as possible.
+
+    Minimises the sum over groups of `rows x longest row + call_cost`, where rows x longest row stays within the budget.
+
+    lengths: [rows]. budget: most wordpieces of a group, padding counted. call_cost: what one more call of the encoder
+        costs, in wordpieces that could be computed in its time.
 
     Returns arrays of row numbers, longest rows first; a row longer than the budget stands alone.
 
-    >>> [group.tolist() for group in group_by_length(np.array([2, 9, 3, 3]), 10)]
+    >>> [group.tolist() for group in group_by_length(np.array([2, 9, 3, 3]), 100, call_cost=5)]
     [[1], [2, 3, 0]]
+    >>> [group.tolist() for group in group_by_length(np.array([2, 9, 3, 3]), 100, call_cost=50)]
+    [[1, 2, 3, 0]]
     """
     order = np.argsort(-lengths, kind="stable")
+    longest = lengths[order]
+    n = len(order)
+    least = np.zeros(n + 1, dtype=np.int64)  # [i]: cost of the first i rows
+    cut = np.zeros(n + 1, dtype=np.int64)  # [i]: where the last of their groups starts
+    for i in range(1, n + 1):
+        size = (i - np.arange(i)) * longest[:i]  # of a group from row j up to row i
+        cost = least[:i] + size + call_cost
+        cost[:-1][size[:-1] > budget] = np.iinfo(np.int64).max
+        cut[i] = np.argmin(cost)
+        least[i] = cost[cut[i]]
     groups = []
-    start = 0
-    while start < len(order):
-        rows = max(budget // max(int(lengths[order[start]]), 1), 1)
-        groups.append(order[start : start + rows])
-        start += rows
-    return groups
+    end = n
+    while end:
+        groups.append(order[cut[end] : end])
+        end = int(cut[end])
+    return groups[::-1]
 
 
 def pack(
-    pieces: Wordpieces, windows: Windows, affixes: Affixes, *, max_batch_wordpieces: int
+    pieces: Wordpieces,
+    windows: Windows,
+    affixes: Affixes,
+    *,
+    max_batch_wordpieces: int,
+    call_cost: int = 0,
 ) -> EncoderInput:
     """Lay the windows out as encoder input and note where each token's wordpieces come out.
 
     max_batch_wordpieces: budget of one micro-batch, special tokens and padding counted.
+    call_cost: see `group_by_length`.
     """
     full_lengths = windows.lengths + len(affixes)
     micro_batches = []
@@ -36,7 +58,7 @@ def pack(
         len(windows.starts), dtype=np.int64
     )  # of a window's row in the flat output
     offset = 0
-    for rows in group_by_length(full_lengths, max_batch_wordpieces):
+    for rows in group_by_length(full_lengths, max_batch_wordpieces, call_cost=call_cost):
         batch = _pad(pieces.ids, windows.starts[rows], windows.lengths[rows], affixes)
         n_rows, longest = batch.ids.shape
         row_start[rows] = offset + np.arange(n_rows) * longest

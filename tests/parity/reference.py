@@ -43,7 +43,13 @@ def prepare(
 ) -> Prepared:
     pieces = make_wordpieces(encoder.tokenizer, texts, make_spans(texts))
     windows = make_windows(pieces.doc_lengths, window=window, stride=stride)
-    inputs = pack(pieces, windows, encoder.affixes, max_batch_wordpieces=max_batch_wordpieces)
+    inputs = pack(
+        pieces,
+        windows,
+        encoder.affixes,
+        max_batch_wordpieces=max_batch_wordpieces,
+        call_cost=10**6,  # as much padding as the budget allows
+    )
     return Prepared(pieces, windows, inputs)
 
 

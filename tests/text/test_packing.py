@@ -1,6 +1,7 @@
 """Windows become padded micro-batches within a budget, and each token finds its wordpieces again."""
 
 import doctest
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -67,6 +68,41 @@ def test_rows_come_longest_first(lengths: list[int], budget: int) -> None:
     groups = group_by_length(np.array(lengths, dtype=np.int64), budget)
     order = [lengths[row] for group in groups for row in group.tolist()]
     assert order == sorted(lengths, reverse=True)
+
+
+def total_cost(groups: list[np.ndarray], lengths: list[int], call_cost: int) -> int:
+    return sum(len(g) * max(lengths[row] for row in g) + call_cost for g in groups)
+
+
+def all_cuts(rows: list[int]) -> list[list[np.ndarray]]:
+    """Every way to cut a sequence of rows into groups."""
+    found = []
+    for cuts in product([False, True], repeat=len(rows) - 1):
+        ends = [i for i, cut in enumerate(cuts, 1) if cut]
+        found.append([np.array(rows[a:b]) for a, b in pairwise([0, *ends, len(rows)])])
+    return found
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 200), st.integers(0, 60)
+)
+def test_no_other_grouping_costs_less(lengths: list[int], budget: int, call_cost: int) -> None:
+    groups = group_by_length(np.array(lengths), budget, call_cost=call_cost)
+    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    allowed = [
+        cut
+        for cut in all_cuts(rows)
+        if all(len(g) == 1 or len(g) * lengths[g[0]] <= budget for g in cut)
+    ]
+    best = min(total_cost(cut, lengths, call_cost) for cut in allowed)
+    assert total_cost(groups, lengths, call_cost) == best
+
+
+def test_long_rows_do_not_pad_short_ones() -> None:
+    lengths = np.array([25] * 14 + [230] * 2)
+    groups = group_by_length(lengths, 4096, call_cost=32)
+    assert [len(group) for group in groups] == [2, 14]
+    assert [len(group) for group in group_by_length(lengths, 4096, call_cost=10**6)] == [16]
 
 
 def test_a_row_longer_than_the_budget_stands_alone() -> None:
@@ -139,7 +175,9 @@ def test_a_worked_example() -> None:
 def test_shorter_windows_are_padded_at_their_end() -> None:
     pieces = wordpieces([1, 3], [0, 1], [1, 3], [1, 1])
     windows = make_windows(pieces.doc_lengths, window=8, stride=8)
-    (batch,) = pack(pieces, windows, AFFIXES[1], max_batch_wordpieces=99).micro_batches
+    (batch,) = pack(
+        pieces, windows, AFFIXES[1], max_batch_wordpieces=99, call_cost=99
+    ).micro_batches
     assert batch.ids.tolist() == [[-2, 1, 2, 3, -3], [-2, 0, -3, PAD, PAD]]
 
 
