@@ -53,6 +53,8 @@ setup(
     entry_points={
         "spacy_factories": [
             "shared_transformer = spacy_mtl.pipeline.factories:shared_transformer",
+            "masked_tagger = spacy_mtl.pipeline.factories:masked_tagger",
+            "masked_textcat_multilabel = spacy_mtl.pipeline.factories:masked_textcat_multilabel",
             "masked_senter = spacy_mtl.pipeline.factories:masked_senter",
             "masked_morphologizer = spacy_mtl.pipeline.factories:masked_morphologizer",
             "masked_trainable_lemmatizer = spacy_mtl.pipeline.factories:masked_trainable_lemmatizer",

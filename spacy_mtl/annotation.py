@@ -67,6 +67,9 @@ _UNITS = {
 }
 
 
+TASKS_KEY = "spacy_mtl.tasks"  # in `user_data` of reference documents: the heads that their source is annotated for
+
+
 def layers_of(component: Any) -> frozenset[str] | None:
     """The layers that a component learns from; None for a component that is not one of spaCy's heads or ours.
 
@@ -77,10 +80,19 @@ def layers_of(component: Any) -> frozenset[str] | None:
         return frozenset(own)
     if isinstance(component, SpanCategorizer | SpanFinder):
         return frozenset([f"spans:{component.cfg['spans_key']}"])
+    if isinstance(component, EntityRecognizer) and component.incorrect_spans_key is not None:
+        return frozenset(["ents", f"spans:{component.incorrect_spans_key}"])
     for kind, layers in _LAYERS:
         if isinstance(component, kind):
             return frozenset(layers)
     return None
+
+
+def asks_tasks(component: Any) -> bool:
+    """True for a component that does not train on documents whose source is annotated for other heads only."""
+    from .pipeline.heads.masking import AnnotatedOnly
+
+    return isinstance(component, AnnotatedOnly) or not getattr(component, "is_trainable", False)
 
 
 def unit_of(component: Any) -> str:
@@ -96,8 +108,13 @@ def count_units(component: Any, doc: Doc) -> int:
 
     Tokens with a tag, lemma, dependency, known sentence boundary or known entity tag; linked entities; all tokens of a
     document that has the head's span group, even an empty one; 1 for a document with one of the classifier's
-    categories. A component of unknown kind counts every token.
+    categories. A component of unknown kind counts every token. 0 in a document from a source that is annotated for
+    other heads only.
     """
+    tasks = doc.user_data.get(TASKS_KEY)
+    name = getattr(component, "name", None)
+    if tasks is not None and name is not None and name not in tasks:
+        return 0
     if isinstance(component, EntityLinker):
         return sum(1 for ent in doc.ents if ent.kb_id)
     if isinstance(component, TextCategorizer):
@@ -110,6 +127,10 @@ def count_units(component: Any, doc: Doc) -> int:
         return len(doc)
     if not len(doc):
         return 0
+    if isinstance(component, EntityRecognizer):
+        key = component.incorrect_spans_key
+        known = int(np.count_nonzero(doc.to_array(ENT_IOB)))
+        return known or (sum(len(span) for span in doc.spans.get(key, ())) if key else 0)
     if "sents" in layers:
         return int(np.count_nonzero(known_sentence_starts(doc)))
     counts = [int(np.count_nonzero(doc.to_array(_counted(layer)))) for layer in layers]
@@ -207,6 +228,13 @@ def unknown_labels(component: Any, doc: Doc, *, others: Collection[Any] = ()) ->
     return sorted(found - known)
 
 
+def has_own_labels(component: Any) -> bool:
+    """True for heads whose labels `unknown_labels` knows how to find."""
+    if isinstance(component, Morphologizer | SentenceRecognizer):
+        return False
+    return isinstance(component, TextCategorizer | EntityRecognizer | SpanCategorizer | Tagger)
+
+
 def is_initialized(component: Any) -> bool:
     """True if a head's labels are fixed, because its weights have their shapes."""
     nodes = list(component.model.walk())
@@ -216,8 +244,7 @@ def is_initialized(component: Any) -> bool:
 def labels_of(component: Any, doc: Doc) -> list[str]:
     """The labels that a reference document has for a head, with repetitions."""
     if isinstance(component, TextCategorizer):
-        known = component.labels
-        return [k for k, score in doc.cats.items() if score > 0 and (not known or k in known)]
+        return [label for label, score in doc.cats.items() if score > 0]
     if isinstance(component, EntityLinker):
         return [ent.kb_id_ for ent in doc.ents if ent.kb_id]
     if isinstance(component, EntityRecognizer):

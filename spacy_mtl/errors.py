@@ -283,6 +283,22 @@ def nothing_annotated(name: str, *, needs: str, takes_labels: bool) -> ConfigErr
 
 def no_shared_transformer(key: str) -> ConfigError:
     return ConfigError(
-        f"`{key}` reports on the heads of a shared_transformer, and the pipeline has none that is enabled. Add one, or "
-        "use spaCy's own."
+        f"`{key}` reports on what passes through a shared_transformer in training, and the pipeline has none that "
+        "takes part. Add one, or use spaCy's own logger. If it is in `[training] frozen_components`, take it out, and "
+        'set `freeze_layers = "all"` in its model instead.'
+    )
+
+
+def several_corpora() -> ConfigError:
+    return ConfigError(
+        "`spacy_mtl.BatchByWordpieces.v1` got examples of several readers, and can mix those of one only. Name all "
+        "corpora as sources of one `spacy_mtl.MultiCorpus.v1`; any reader can be a source."
+    )
+
+
+def shares_annotation(source: str, head: str, *, tasks: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"`{head}` would be trained on source `{source}`, which is annotated for {listed(tasks)}: both learn from the "
+        f"same kind of annotation. Set `[components.{head}] factory` to the `masked_` one, which keeps to its own "
+        f"sources, or add `{head}` to `sources.{source}.tasks`."
     )

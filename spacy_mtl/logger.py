@@ -27,7 +27,7 @@ def make_task_logger(
     """A table with one row per evaluation (`spacy_mtl.TaskLogger.v1`).
 
     Columns: epoch, step; for each head the mean loss of an annotated unit since the last row (`tagger/token`) and the
-    words of annotated documents that it has seen so far; the scores with a weight, and the weighted score, times 100.
+    words of annotated documents that it has seen so far; the scores with a weight, times 100, and the weighted score.
     A dash stands for a head that has seen nothing.
 
     progress_bar: `eval`: steps until the next evaluation; `train`: until the end; null (default): none.
@@ -84,7 +84,7 @@ class TaskLog:
         self.output_file = None if output_file is None else Path(output_file)
         if self.output_file is not None:
             self.output_file.parent.mkdir(parents=True, exist_ok=True)
-        weights = nlp.config["training"]["score_weights"]
+        weights = nlp.config.interpolate()["training"]["score_weights"]
         self.scores = [name for name, weight in weights.items() if weight is not None]
         columns = ["E", "#"]
         for task in statistics.heads:
@@ -143,8 +143,9 @@ class Progress:
     def __init__(self, nlp: Language, kind: str | None, stderr: IO[str]) -> None:
         self.kind = kind
         self.stderr = stderr
-        self.max_steps = nlp.config["training"]["max_steps"]
-        self.frequency = nlp.config["training"]["eval_frequency"]
+        training = nlp.config.interpolate()["training"]
+        self.max_steps = training["max_steps"]
+        self.frequency = training["eval_frequency"]
         self.bar: Any = None
 
     def start(self, info: Info) -> None:

@@ -37,7 +37,12 @@ def masked_textcat_score(examples: Iterable[Example], **kwargs: Any) -> Scores:
     labels = list(kwargs.get("labels", ()))
     annotated = [eg for eg in examples if _has_categories(eg.reference, labels)]
     scores = Scorer.score_cats(annotated, "cats", multi_label=False, **kwargs)
-    return scores if annotated else dict.fromkeys(scores)
+    return scores if annotated else without_numbers(scores)
+
+
+def without_numbers(scores: Scores) -> Scores:
+    """None in place of every score; descriptions stay, since `spacy evaluate` prints them."""
+    return {key: value if isinstance(value, str) else None for key, value in scores.items()}
 
 
 def _has_categories(doc: Doc, labels: list[str]) -> bool:
@@ -80,11 +85,11 @@ class TaskScorer:
         for name, part in by_source.items():
             found = scores if len(part) == len(annotated) else self._score(part, **kwargs)
             scores |= {f"{k}@{name}": v for k, v in found.items() if _is_number(v)}
-        return self._held(scores) if is_training() else scores
+        return self._held(scores, n_annotated=len(annotated)) if is_training() else scores
 
     def _score(self, examples: list[Example], **kwargs: Any) -> Scores:
         if not examples:
-            return dict.fromkeys(self.scorer([], **kwargs))
+            return without_numbers(self.scorer([], **kwargs))
         component = self.component
         if isinstance(component, DependencyParser):
             scores = self.scorer(examples, **kwargs)
@@ -102,10 +107,10 @@ class TaskScorer:
             examples = [_with_prediction(eg, component.labels) for eg in examples]
         return self.scorer(examples, **kwargs)
 
-    def _held(self, scores: Scores) -> Scores:
+    def _held(self, scores: Scores, *, n_annotated: int) -> Scores:
         self.last |= {key: value for key, value in scores.items() if _is_number(value)}
         lacking = [k for k, v in scores.items() if v is None and not k.endswith(_NOT_A_NUMBER)]
-        if lacking:
+        if not n_annotated:
             logger.warning(
                 "No document of this evaluation is annotated for `%s`: its scores stay as they were.",
                 self.component.name,

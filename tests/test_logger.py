@@ -147,5 +147,5 @@ def test_an_unknown_progress_bar_is_refused() -> None:
 
 
 def test_a_pipeline_without_a_shared_transformer_is_refused() -> None:
-    with pytest.raises(ConfigError, match="has none that is enabled"):
+    with pytest.raises(ConfigError, match="has none that takes part"):
         make_task_logger()(spacy.blank("en"))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import spacy
+from spacy.cli.evaluate import evaluate
 from spacy.language import Language
 from spacy.pipeline.dep_parser import parser_score
 from spacy.pipeline.entity_linker import entity_linker_score
 from spacy.scorer import Scorer
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.training.loop import create_evaluation_callback
 
@@ -129,7 +130,19 @@ def test_without_annotated_documents_there_is_no_score(nlp: Language, head: str)
     _, rest = make_examples(nlp, head)
     scores = scorer_of(nlp, head)(rest)
     assert scores
-    assert set(scores.values()) == {None}
+    assert {value for key, value in scores.items() if not key.endswith("_desc")} == {None}
+
+
+def test_spacy_evaluate_prints_a_classifier_without_gold(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make_nlp(encoder_path, ("tagger", "textcat"))
+    nlp.to_disk(tmp_path / "model")
+    docs = [keep_layers(make_doc(nlp.vocab, s), ["tag"]) for s in SENTENCES]
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    scores = evaluate(str(tmp_path / "model"), tmp_path / "dev.spacy", silent=False)
+    assert scores["tag_acc"] is not None
+    assert scores["cats_score"] is None
 
 
 # ---- the faults of spaCy's own scorers
@@ -248,13 +261,13 @@ def test_in_training_a_score_without_gold_keeps_its_value_and_its_weight(
     }
     now = ["names"]
     weights = {"tag_acc": 1.0, "ents_f": 0.0}
-    evaluate = create_evaluation_callback(nlp, lambda _: dev[now[0]], weights)
-    assert evaluate()[0] == 0.0  # never known
+    callback = create_evaluation_callback(nlp, lambda _: dev[now[0]], weights)
+    assert callback()[0] == 0.0  # never known
     assert "annotated for `tagger`" in caplog.text
     now[0] = "both"
-    known = evaluate()[0]
+    known = callback()[0]
     assert known == nlp.evaluate(dev["both"])["tag_acc"]
     assert known > 0
     now[0] = "names"
-    assert evaluate()[0] == known
+    assert callback()[0] == known
     assert nlp.evaluate(dev["names"])["tag_acc"] is None  # outside of training nothing is made up

@@ -58,9 +58,9 @@ def make_report(nlp: Language) -> dict[str, Any]:
 
     Raises ConfigError or CorpusError for settings that cannot work and files that cannot be read.
     """
-    from ..annotation import is_initialized
     from ..corpora import survey as surveys
     from ..corpora.findings import find_problems
+    from ..corpora.readers import MultiCorpus
     from ..pipeline.shared_transformer import SharedTransformer
 
     config = nlp.config.interpolate()
@@ -76,13 +76,15 @@ def make_report(nlp: Language) -> dict[str, Any]:
         for name, pipe in nlp.pipeline
         if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
     }
-    train, examples = surveys.survey(train_corpus, nlp, heads)
-    dev, _ = surveys.survey(dev_corpus, nlp, heads)
-    batches = surveys.count_batches(training["batcher"], examples)
-    exposures = surveys.exposure(
+    for corpus in (train_corpus, dev_corpus):
+        if isinstance(corpus, MultiCorpus):
+            corpus.check(nlp)
+    train, examples = _survey(train_corpus, nlp, heads, key=names[0])
+    dev, _ = _survey(dev_corpus, nlp, heads, key=names[1])
+    exposures, batches = surveys.exposure(
         train_corpus,
         train,
-        batches_per_epoch=batches,
+        n_batches=surveys.count_batches(training["batcher"], examples),
         max_steps=training["max_steps"],
         max_epochs=training["max_epochs"],
     )
@@ -92,10 +94,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
         exposures,
         factories={name: nlp.get_pipe_meta(name).factory for name in heads},
         frozen=set(training["frozen_components"]),
-        known_labels={
-            **{name: set(head.labels) for name, head in heads.items() if is_initialized(head)},
-            **_labels_to_come(config),
-        },
+        known_labels=_labels_to_come(config, heads),
     )
     return {
         "batches_per_epoch": batches,
@@ -106,15 +105,34 @@ def make_report(nlp: Language) -> dict[str, Any]:
     }
 
 
-def _labels_to_come(config: Any) -> dict[str, set[str]]:
-    """Labels that `[initialize.components.*.labels]` gives to heads."""
+def _survey(corpus: Any, nlp: Language, heads: dict[str, Any], *, key: str) -> Any:
+    """Raises CorpusError if a corpus cannot be read, whoever reads it."""
+    from ..corpora.survey import survey
+    from ..errors import ConfigError, CorpusError
+
+    try:
+        return survey(corpus, nlp, heads)
+    except (ConfigError, CorpusError):
+        raise
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"`{key}` cannot be read: {error}") from error
+
+
+def _labels_to_come(config: Any, heads: dict[str, Any]) -> dict[str, set[str]]:
+    """Labels that `[initialize.components.*.labels]` gives to heads; classifiers may share documents."""
+    from spacy.pipeline.textcat import TextCategorizer
+
+    from ..annotation import has_own_labels
+
     settings = util.registry.resolve(config["initialize"], schema=ConfigSchemaInit)["components"]
     found = {}
     for name, values in settings.items():
         labels = values.get("labels") if isinstance(values, dict) else None
-        if isinstance(labels, list | tuple):
+        if isinstance(labels, list | tuple) and name in heads and has_own_labels(heads[name]):
             found[name] = set(labels)
-    return found
+    classifiers = [name for name in found if isinstance(heads[name], TextCategorizer)]
+    every = {label for name in classifiers for label in found[name]}
+    return {name: every if name in classifiers else labels for name, labels in found.items()}
 
 
 def _as_data(found: Any, exposures: Any) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class BatchByWordpieces:
     ) -> None:
         if isinstance(size, int) and size < 1:
             raise errors.bad_number(size, key="batcher.size", need="at least 1")
+        if isinstance(size, list | tuple) and not size:
+            raise errors.bad_number(size, key="batcher.size", need="a number or a schedule")
         self.size = size
         self.mix = mix
         self.discard_oversize = discard_oversize
@@ -56,11 +58,11 @@ class BatchByWordpieces:
 
     def _mixed(self, examples: list[Example]) -> Iterator[Batch]:
         by_source: dict[str, list[SourcedExample]] = defaultdict(list)
-        mixer: Mixer | None = None
+        mixer: Mixer | None = getattr(examples[0], "mixer", None)
         for example in examples:
-            assert isinstance(example, SourcedExample)
+            if not isinstance(example, SourcedExample) or example.mixer is not mixer:
+                raise errors.several_corpora()
             by_source[example.source].append(example)
-            mixer = example.mixer
         assert mixer is not None
         # The order of arrival is spaCy's shuffle; ours must not depend on it.
         sources = [by_source[name] for name in mixer.names]
@@ -68,10 +70,10 @@ class BatchByWordpieces:
             source.sort(key=lambda example: example.index)
         mixer.sizes = [len(source) for source in sources]  # a caller may have left out some
         drawn = (sources[s][i] for s, i in mixer.draws())
-        done, resumed_at = 0, mixer.position
+        done = 0
         for batch in self._batches(drawn):
             done += len(batch)
-            if done > resumed_at:
+            if done > mixer.resume_at:
                 mixer.position = done
                 yield batch
         mixer.finish_epoch()
@@ -86,12 +88,27 @@ class BatchByWordpieces:
             key = None if self.mix else getattr(example, "source", None)
             batch, total = open_batches.get(key, ([], 0))
             if batch and total + length > limit:
+                del open_batches[key]
+                _commit(batch, [*(other for other, _ in open_batches.values()), [example]])
                 yield batch
                 limit = next(sizes, limit)
                 batch, total = [], 0
             open_batches[key] = ([*batch, example], total + length)
-        for batch, _ in open_batches.values():
+        rest = [batch for batch, _ in open_batches.values()]
+        for number, batch in enumerate(rest, start=1):
+            _commit(batch, rest[number:])
             yield batch
+
+
+def _commit(batch: Batch, waiting: list[Batch]) -> None:
+    """Let a streamed corpus know how far its examples have been used, and not how far they have been read.
+
+    A resumed stream starts with the oldest example that no batch has had; with `mix = false` some come twice then.
+    """
+    mixer = getattr(batch[0], "stream", None)
+    if mixer is not None:
+        unused = [getattr(example, "position", 1) for other in waiting for example in other]
+        mixer.position = min(unused) - 1 if unused else sum(mixer.sizes)
 
 
 def with_lengths(examples: Iterator[Example]) -> Iterator[tuple[Example, int]]:

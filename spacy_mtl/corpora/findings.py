@@ -40,13 +40,13 @@ def find_problems(
 ) -> list[Finding]:
     """All findings, the worst first.
 
-    factories: the factory of each head. frozen: heads that are not trained. known_labels: of heads whose labels are
-    fixed before the training.
+    factories: the factory of each head. frozen: heads that are not trained. known_labels: what the config gives to
+    heads in `[initialize]`.
     """
     heads = [name for name in factories if name not in frozen]
     found = [
         *_unannotated_heads(train, dev, heads),
-        *_unknown_labels(train, known_labels),
+        *_unknown_labels(train, known_labels, heads),
         *_trained_on_absence(train, factories, heads),
         *_only_negative(train, heads),
         *_clashing_labels(train, heads),
@@ -73,10 +73,14 @@ def _unannotated_heads(train: Survey, dev: Survey, heads: list[str]) -> Iterator
             )
 
 
-def _unknown_labels(train: Survey, known: Mapping[str, set[str]]) -> Iterator[Finding]:
-    for task, labels in known.items():
+def _unknown_labels(
+    train: Survey, known: Mapping[str, set[str]], heads: list[str]
+) -> Iterator[Finding]:
+    for task in heads:
         for source in train.annotated(task):
-            unknown = sorted(set(source.tasks[task].labels) - labels)
+            count = source.tasks[task]
+            given = set(count.labels) - known[task] if task in known else set()
+            unknown = sorted(count.unknown | given)
             if unknown:
                 yield Finding(
                     "error",

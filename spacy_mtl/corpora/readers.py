@@ -11,6 +11,7 @@ from spacy.language import Language
 from spacy.util import dot_to_object
 
 from .. import errors
+from ..annotation import asks_tasks, layers_of
 from .sampling import Mixer, Sampling, shuffled
 from .sources import Source, SourcedExample
 
@@ -58,17 +59,25 @@ class MultiCorpus:
             raise errors.bad_number(shuffle_buffer, key="shuffle_buffer", need="at least 1")
         self.sources = [Source.from_config(name, block) for name, block in sources.items()]
         self.sampling = Sampling(sampling, alpha, cap, final_alpha, anneal_epochs)
+        if seed is not None and seed < 0:
+            raise errors.bad_number(seed, key="seed", need="at least 0, or null")
         self.seed = seed
         self.stream = stream
         self.shuffle_buffer = shuffle_buffer
         self.mixer: Mixer | None = None
         self._state: dict[str, Any] | None = None
+        self._exhausted = False  # whether all of the current epoch has been read from the stream
+
+    def check(self, nlp: Language) -> None:
+        """Raises ConfigError if the settings do not fit the pipeline, or its `[training]` if it trains on this."""
+        for source in self.sources:
+            source.heads(nlp)
+        _check_shared_layers(self.sources, nlp)
+        self._check_training(nlp)
 
     def __call__(self, nlp: Language) -> Iterator[SourcedExample]:
         """The examples of all sources; of one epoch, if they are streamed."""
-        for source in self.sources:
-            source.heads(nlp)
-        self._check_training(nlp)
+        self.check(nlp)
         check_labels = self._is_train_corpus(nlp)
         return self._stream(nlp, check_labels) if self.stream else self._read(nlp, check_labels)
 
@@ -91,17 +100,23 @@ class MultiCorpus:
             self._resume(self._new_mixer(sizes))
         mixer = self.mixer
         assert mixer is not None
+        if self._exhausted or mixer.resume_at >= sum(mixer.sizes):
+            mixer.finish_epoch()  # not at the end of the last call: batches may still have to be made of its examples
+        self._exhausted = False
+        # Every call reads the epoch from its beginning: spaCy looks at its first examples before it trains on them.
         order = mixer.sources()
-        used = np.bincount(order[: mixer.position], minlength=len(self.sources))
+        start = mixer.resume_at
+        used = np.bincount(order[:start], minlength=len(self.sources))
         endless = [
             self._endless(nlp, number, check_labels, skip=mixer.drawn[number] + int(used[number]))
             for number in range(len(self.sources))
         ]
-        for number in order[mixer.position :].tolist():
+        for position, number in enumerate(order[start:].tolist(), start + 1):
             example = next(endless[number])
-            mixer.position += 1
+            example.stream, example.position = mixer, position
+            mixer.position = position
             yield example
-        mixer.finish_epoch()
+        self._exhausted = True
 
     def _endless(
         self, nlp: Language, number: int, check_labels: bool, *, skip: int
@@ -128,11 +143,12 @@ class MultiCorpus:
 
     def _resume(self, mixer: Mixer) -> None:
         """Take over where the last mixer, or the loaded state, stood."""
-        state = self._state or (self.mixer.state_dict() if self.mixer is not None else None)
+        if self._state is not None:
+            mixer.load_state_dict(self._state)
+        elif self.mixer is not None:
+            mixer.follow(self.mixer)
         self._state = None
         self.mixer = mixer
-        if state is not None:
-            mixer.load_state_dict(state)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream of training examples stands: seed, epoch and position. Empty before anything was read."""
@@ -148,13 +164,14 @@ class MultiCorpus:
         self._state = dict(state) or None
         if self.stream:
             self.mixer = None
+            self._exhausted = False
 
     # ---- what the config says about us
 
     def _check_training(self, nlp: Language) -> None:
-        training = nlp.config.get("training", {})
         if not self._is_train_corpus(nlp):
             return
+        training = nlp.config.interpolate()["training"]
         max_epochs = training.get("max_epochs", 0)
         if self.stream and max_epochs != -1:
             raise errors.stream_needs_epochs(max_epochs)
@@ -179,6 +196,21 @@ class MultiCorpus:
         except (KeyError, TypeError, AttributeError):
             return False
         return described == {(s.name, s.path, s.tasks or ()) for s in self.sources}
+
+
+def _check_shared_layers(sources: list[Source], nlp: Language) -> None:
+    """Raises ConfigError if a source is for one of two heads of a kind and the other would train on it all the same."""
+    frozen = nlp.config.interpolate()["training"].get("frozen_components", ())
+    heads = [(n, pipe, layers_of(pipe)) for n, pipe in nlp.pipeline if n not in frozen]
+    for source in sources:
+        if source.tasks is None or not source.ignore_others:
+            continue
+        kept = {
+            layer for name, _, layers in heads if name in source.tasks for layer in layers or ()
+        }
+        for name, pipe, layers in heads:
+            if name not in source.tasks and kept & (layers or set()) and not asks_tasks(pipe):
+                raise errors.shares_annotation(source.name, name, tasks=source.tasks)
 
 
 def _path(value: Any) -> Path | None:

@@ -116,6 +116,7 @@ class Mixer:
         self.seed = seed
         self.epoch = 0
         self.position = 0  # draws of this epoch that have been used
+        self.resume_at = 0  # draws of this epoch that were used before the stream was resumed
         self.drawn = [0] * len(self.sizes)  # from each source before this epoch
 
     @property
@@ -157,7 +158,13 @@ class Mixer:
         counts = np.bincount(self.sources(), minlength=len(self.sizes))
         self.drawn = [a + int(b) for a, b in zip(self.drawn, counts, strict=True)]
         self.epoch += 1
-        self.position = 0
+        self.position = self.resume_at = 0
+
+    def follow(self, earlier: "Mixer") -> None:
+        """Go on with the epoch in which another mixer of the same sources stands, from its beginning."""
+        self.epoch = earlier.epoch
+        if earlier.sizes == self.sizes:
+            self.drawn = list(earlier.drawn)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, for `load_state_dict`."""
@@ -175,7 +182,7 @@ class Mixer:
             raise errors.other_sources(then=state["sizes"], now=self.sizes)
         self.seed = state["seed"]
         self.epoch = state["epoch"]
-        self.position = state["position"]
+        self.position = self.resume_at = state["position"]
         self.drawn = list(state["drawn"])
 
 

@@ -11,9 +11,17 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus, Example
 from spacy.training.corpus import walk_corpus
+from spacy.util import get_words_and_spaces
 
 from .. import errors
-from ..annotation import is_annotated, is_initialized, keep_layers, layers_of, unknown_labels
+from ..annotation import (
+    TASKS_KEY,
+    is_annotated,
+    is_initialized,
+    keep_layers,
+    layers_of,
+    unknown_labels,
+)
 
 if TYPE_CHECKING:
     from .sampling import Mixer
@@ -29,13 +37,17 @@ class SourcedExample(Example):
 
     source: str
     index: int
-    mixer: "Mixer | None"
+    mixer: "Mixer | None" = None
+    stream: "Mixer | None" = (
+        None  # of a reader that streams, in which this is draw number `position`
+    )
+    position: int = 0
 
     @classmethod
     def of(cls, example: Example, reference: Doc, source: str, index: int) -> "SourcedExample":
         """The example with another reference document."""
         made = cls(example.predicted, reference)
-        made.source, made.index, made.mixer = source, index, None
+        made.source, made.index = source, index
         reference.user_data[SOURCE_KEY] = source
         return made
 
@@ -55,7 +67,8 @@ class Source:
     tasks: components that the source is annotated for; None: whatever its documents are annotated with.
     weight: factor on the source's probability to be drawn. limit: read no more documents; 0: all.
     ignore_others: whether annotation for heads that are not in `tasks` is missing, even where the file has it.
-    max_length: split documents of so many tokens or more into sentences, as `spacy.Corpus.v1` does; 0: never.
+    max_length: split documents of so many tokens or more into sentences, as `spacy.Corpus.v1` does; 0: never. As there,
+        categories and span groups are lost with the split, and a long document without sentences is left out.
     """
 
     name: str
@@ -97,14 +110,18 @@ class Source:
             raise errors.bad_setting(
                 tasks, key=f"{where}.tasks", need='a list of components such as ["tagger"], or null'
             )
-        for key in ("weight", "limit", "max_length"):
+        for key in ("limit", "max_length"):
             value = settings.get(key, 0)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-                raise errors.bad_setting(value, key=f"{where}.{key}", need="a number from 0 up")
-        if "weight" in settings and not 0 < settings["weight"] < float("inf"):
-            raise errors.bad_setting(
-                settings["weight"], key=f"{where}.weight", need="a number above 0"
-            )
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                need = "a whole number from 0 up"
+                raise errors.bad_setting(value, key=f"{where}.{key}", need=need)
+        weight = settings.get("weight", 1.0)
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 0 < weight < float("inf"):
+            raise errors.bad_setting(weight, key=f"{where}.weight", need="a number above 0")
+        if not isinstance(settings.get("ignore_others", True), bool):
+            value = settings["ignore_others"]
+            raise errors.bad_setting(value, key=f"{where}.ignore_others", need="true or false")
         values = {key: value for key, value in settings.items() if value is not None}
         values["path"] = None if path is None else Path(path)
         values["tasks"] = None if tasks is None else tuple(tasks)
@@ -151,17 +168,24 @@ class Source:
         if self.limit:
             examples = islice(examples, self.limit)
         missing = {name for name, _ in heads}
-        ready = [(name, head) for name, head in heads if check_labels and is_initialized(head)]
+        trained = set(nlp.pipe_names) - set(nlp.config["training"].get("frozen_components", ()))
+        ready = [
+            (name, head)
+            for name, head in heads
+            if check_labels and name in trained and is_initialized(head)
+        ]
+        others = [pipe for _, pipe in nlp.pipeline]
         index = -1
         for index, example in enumerate(examples):
             reference = example.reference
             if layers is not None:
                 reference = keep_layers(reference, layers)
+                reference.user_data[TASKS_KEY] = self.tasks
             for name, component in heads:
                 if name in missing and is_annotated(component, reference):
                     missing.discard(name)
             for name, component in ready:
-                unknown = unknown_labels(component, reference, others=[other for _, other in ready])
+                unknown = unknown_labels(component, reference, others=others)
                 if unknown:
                     raise errors.unknown_label(
                         self.name, name, labels=unknown, number=index + 1, text=reference.text
@@ -228,7 +252,11 @@ def _from_docbin(name: str, file: Path, place: str, nlp: Language) -> Iterator[D
 
 
 def _from_jsonl(name: str, file: Path, place: str, nlp: Language) -> Iterator[Doc]:
-    with file.open("rb") as stream:
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise errors.unreadable(name, place, reason=error) from error
+    with stream:
         for number, raw in enumerate(stream, start=1):
             if not raw.strip():
                 continue
@@ -244,12 +272,40 @@ def _from_record(record: Any, nlp: Language) -> Doc:
     """A line of JSON: `text`, and annotation under the names that `Example.from_dict` takes."""
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise ValueError('expected an object with "text"')
+    text = record["text"]
     annotation = {key: value for key, value in record.items() if key not in ("text", "meta")}
-    for key in ("entities",):
-        if key in annotation:
-            annotation[key] = [tuple(item) for item in annotation[key]]
+    words, spaces = annotation.pop("words", None), annotation.pop("spaces", None)
+    doc = nlp.make_doc(text) if words is None else _tokenized(text, words, spaces, nlp)
+    if "entities" in annotation:
+        annotation["entities"] = _checked_spans(annotation["entities"], text)
     if "spans" in annotation:
-        annotation["spans"] = {
-            key: [tuple(item) for item in group] for key, group in annotation["spans"].items()
-        }
-    return Example.from_dict(nlp.make_doc(record["text"]), annotation).reference
+        groups = annotation["spans"].items()
+        annotation["spans"] = {key: _checked_spans(group, text) for key, group in groups}
+    for label, score in annotation.get("cats", {}).items():
+        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise ValueError(f"expected a score from 0 to 1 for category `{label}`, got `{score}`")
+    return Example.from_dict(doc, annotation).reference
+
+
+def _tokenized(text: str, words: list[str], spaces: list[bool] | None, nlp: Language) -> Doc:
+    """The text in the tokens of the record. Raises ValueError if they do not add up to it."""
+    if spaces is None:
+        found, spaces = get_words_and_spaces(words, text)
+        if found != words:
+            raise ValueError("expected `spaces`, since there is more than one space between words")
+    doc = Doc(nlp.vocab, words=words, spaces=spaces)
+    if doc.text != text:
+        raise ValueError(f"expected words that make up the text, got `{doc.text}`")
+    return doc
+
+
+def _checked_spans(spans: Any, text: str) -> list[tuple[Any, ...]]:
+    """(start, end, label, ...) in characters. Raises ValueError for a span outside the text."""
+    checked = []
+    for span in spans:
+        match span:
+            case [int(start), int(end), str(), *_] if 0 <= start < end <= len(text):
+                checked.append(tuple(span))
+            case _:
+                raise ValueError(f"expected [start, end, label] inside the text, got {span}")
+    return checked

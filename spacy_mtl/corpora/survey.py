@@ -10,7 +10,14 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..annotation import count_units, has_negatives_only, labels_of, unit_of
+from ..annotation import (
+    count_units,
+    has_negatives_only,
+    is_initialized,
+    labels_of,
+    unit_of,
+    unknown_labels,
+)
 from .readers import MultiCorpus
 from .sampling import Mixer
 
@@ -28,6 +35,7 @@ class TaskInSource:
     units: int = 0
     only_negative: int = 0
     labels: Counter[str] = field(default_factory=Counter)
+    unknown: set[str] = field(default_factory=set)  # labels that the initialized head does not know
 
 
 @dataclass
@@ -43,6 +51,7 @@ class SourceSurvey:
     stated: tuple[str, ...] | None = None
     tasks: dict[str, TaskInSource] = field(default_factory=dict)
     texts: set[int] = field(default_factory=set)  # hashes
+    ready: frozenset[str] = frozenset()  # heads whose labels are fixed
 
     def add(self, reference: Doc, heads: dict[str, Any]) -> None:
         self.documents += 1
@@ -57,6 +66,8 @@ class SourceSurvey:
             task.units += units
             task.only_negative += has_negatives_only(head, reference)
             task.labels.update(labels_of(head, reference))
+            if name in self.ready:
+                task.unknown.update(unknown_labels(head, reference, others=list(heads.values())))
 
 
 @dataclass
@@ -89,10 +100,11 @@ def survey(corpus: Any, nlp: Language, heads: dict[str, Any]) -> tuple[Survey, l
     A corpus that is not a `spacy_mtl.MultiCorpus.v1` counts as one source called `corpus`.
     """
     found: dict[str, SourceSurvey] = {}
+    ready = frozenset(name for name, head in heads.items() if is_initialized(head))
 
     def open_source(name: str, stated: tuple[str, ...] | None) -> SourceSurvey:
         tasks = {task: TaskInSource() for task in heads}
-        return found.setdefault(name, SourceSurvey(name, stated=stated, tasks=tasks))
+        return found.setdefault(name, SourceSurvey(name, stated=stated, tasks=tasks, ready=ready))
 
     examples: list[Example] = []
     if isinstance(corpus, MultiCorpus):
@@ -113,19 +125,17 @@ def exposure(
     corpus: Any,
     found: Survey,
     *,
-    batches_per_epoch: int,
+    n_batches: int,
     max_steps: int,
     max_epochs: int,
-) -> dict[str, Exposure]:
-    """How much of each source the training will see, by the source's name.
+) -> tuple[dict[str, Exposure], int]:
+    """How much of each source the training will see, by the source's name; and the batches of an epoch.
 
-    batches_per_epoch: optimizer steps in an epoch. max_steps, max_epochs: of `[training]`; 0 and less: no limit.
+    n_batches: that every document once makes. max_steps, max_epochs: of `[training]`; 0 and less: no limit.
+
+    An epoch has as many draws as there are documents, but with sampling they may be longer or shorter ones.
     """
-    epochs: float | None = None
-    if max_steps > 0 and batches_per_epoch:
-        epochs = max_steps / batches_per_epoch
-    if max_epochs > 0:
-        epochs = min(epochs, max_epochs) if epochs is not None else float(max_epochs)
+    epochs = _epochs(n_batches, max_steps, max_epochs)
     names = list(found.sources)
     sizes = [found.sources[name].documents for name in names]
     passes: dict[str, float] = dict.fromkeys(names, 1.0)  # how often one epoch draws a document
@@ -141,10 +151,20 @@ def exposure(
             passes = {name: sum(values) / len(values) for name, values in drawn.items()}
     words = {name: passes[name] * found.sources[name].words for name in names}
     total = sum(words.values()) or 1.0
+    per_epoch = round(n_batches * total / (sum(s.words for s in found.sources.values()) or 1))
+    epochs = _epochs(per_epoch, max_steps, max_epochs)
     return {
         name: Exposure(words[name] / total, None if epochs is None else epochs * passes[name])
         for name in names
-    }
+    }, per_epoch
+
+
+def _epochs(per_epoch: int, max_steps: int, max_epochs: int) -> float | None:
+    """Epochs until the training ends at the latest; None without a limit."""
+    limits = [float(max_epochs)] if max_epochs > 0 else []
+    if max_steps > 0 and per_epoch:
+        limits.append(max_steps / per_epoch)
+    return min(limits, default=None)
 
 
 def count_batches(batcher: Batcher, examples: list[Example]) -> int:

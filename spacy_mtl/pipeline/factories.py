@@ -61,6 +61,42 @@ def drop_in(name: str, **changed: Any) -> Callable[[Callable[..., Any]], Callabl
     return decorator
 
 
+@drop_in("tagger")
+def masked_tagger(
+    nlp: Language,
+    name: str,
+    model: Model,
+    overwrite: bool,
+    scorer: Scorer,
+    neg_prefix: str,
+    label_smoothing: float,
+) -> Any:
+    """See `spacy_mtl.pipeline.heads.masked_tagger.MaskedTagger`."""
+    from .heads.masked_tagger import MaskedTagger
+
+    return MaskedTagger(
+        nlp.vocab,
+        model,
+        name,
+        overwrite=overwrite,
+        scorer=scorer,
+        neg_prefix=neg_prefix,
+        label_smoothing=label_smoothing,
+    )
+
+
+@drop_in("textcat_multilabel")
+def masked_textcat_multilabel(
+    nlp: Language, name: str, model: Model, threshold: float, scorer: Scorer
+) -> Any:
+    """See `spacy_mtl.pipeline.heads.masked_textcat_multilabel.MaskedMultiLabelTextCategorizer`."""
+    from .heads.masked_textcat_multilabel import MaskedMultiLabelTextCategorizer
+
+    return MaskedMultiLabelTextCategorizer(
+        nlp.vocab, model, name, threshold=threshold, scorer=scorer
+    )
+
+
 @drop_in("senter")
 def masked_senter(nlp: Language, name: str, model: Model, overwrite: bool, scorer: Scorer) -> Any:
     """See `spacy_mtl.pipeline.heads.masked_senter.MaskedSentenceRecognizer`."""

@@ -1,8 +1,9 @@
 """Batches by wordpieces: the budget holds, nothing is lost, and sampling is done anew in every epoch."""
 
 import random
+import re
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,48 @@ def test_training_resumes_in_the_middle_of_an_epoch(
     assert first + rest == whole
 
 
+def test_an_epoch_that_was_left_early_does_not_shorten_the_next(
+    nlp: Language, blocks: dict[str, Any]
+) -> None:
+    examples = list(MultiCorpus(blocks)(nlp))
+    batcher = BatchByWordpieces(60)
+    next(iter(batcher(examples)))
+    assert len(names(list(batcher(examples)))) == len(examples)
+
+
+def test_a_part_of_the_examples_can_be_batched(nlp: Language, blocks: dict[str, Any]) -> None:
+    corpus = MultiCorpus(blocks)
+    part = list(corpus(nlp))[:3]
+    assert len(names(list(BatchByWordpieces(60)(part)))) == 3
+    assert len(list(corpus(nlp))) == 10 * N
+
+
+@pytest.mark.parametrize("mix", [True, False])
+def test_a_stream_resumes_where_its_batches_stand(
+    nlp: Language, blocks: dict[str, Any], mix: bool
+) -> None:
+    def make() -> MultiCorpus:
+        return MultiCorpus(blocks, stream=True, seed=1, shuffle_buffer=5)
+
+    batcher = BatchByWordpieces(60, mix=mix)
+    corpus = make()
+    first = list(islice(batcher(corpus(nlp)), 4))
+    resumed = make()
+    resumed.load_state_dict(corpus.state_dict())
+    rest = list(batcher(resumed(nlp)))
+    found = Counter(names(first) + names(rest))
+    assert set(found) == set(names(list(batcher(make()(nlp)))))
+    assert (max(found.values()) == 1) or not mix
+
+
+def test_examples_of_two_readers_are_refused(nlp: Language, blocks: dict[str, Any]) -> None:
+    one, other = (list(MultiCorpus({name: block})(nlp)) for name, block in blocks.items())
+    plain = make_examples(nlp.vocab)
+    for mixed in (one + other, one + plain):
+        with pytest.raises(ConfigError, match="examples of several readers"):
+            list(BatchByWordpieces(60)(mixed))
+
+
 def test_an_example_may_stand_in_a_batch_twice(nlp: Language, blocks: dict[str, Any]) -> None:
     examples = list(MultiCorpus(blocks)(nlp))
     train(nlp, 1, examples=[examples[0], examples[0], examples[-1]])
@@ -139,7 +182,7 @@ def test_without_an_encoder_there_is_nothing_to_count_with() -> None:
         list(BatchByWordpieces(50)([Example.from_dict(nlp.make_doc("so it is"), {})]))
 
 
-@pytest.mark.parametrize("size", [0, -5])
-def test_a_budget_of_nothing_is_refused(size: int) -> None:
-    with pytest.raises(ConfigError, match=f"`batcher.size = {size}`"):
+@pytest.mark.parametrize("size", [0, -5, []])
+def test_a_budget_of_nothing_is_refused(size: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"`batcher.size = {size}`")):
         BatchByWordpieces(size)

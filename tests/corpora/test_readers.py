@@ -134,6 +134,59 @@ def test_json_lines_hold_annotation_in_characters(nlp: Language, tmp_path: Path)
     assert annotated_heads(nlp, spans) == {"ner", "spancat"}
 
 
+def test_offsets_are_those_of_the_text_whatever_the_words_are(
+    nlp: Language, tmp_path: Path
+) -> None:
+    record = {
+        "text": "A.B C",
+        "words": ["A", ".", "B", "C"],
+        "tags": ["X", "P", "X", "X"],
+        "entities": [[2, 3, "PERSON"]],
+    }
+    path = write_jsonl(tmp_path / "a.jsonl", [record])
+    (example,) = read(nlp, {"a": {"path": path}})
+    assert example.reference.text == example.predicted.text == "A.B C"
+    assert [(e.text, e.start) for e in example.reference.ents] == [("B", 2)]
+    assert [t.tag_ for t in example.reference] == ["X", "P", "X", "X"]
+
+
+def test_known_mistakes_are_annotation_for_entities(tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    ner = nlp.add_pipe("masked_ner", config={"incorrect_spans_key": "wrong"})
+    record = {"text": "Anna", "spans": {"wrong": [[0, 4, "PLACE"]], "other": [[0, 4, "X"]]}}
+    path = write_jsonl(tmp_path / "a.jsonl", [record])
+    (example,) = read(nlp, {"a": {"path": path, "tasks": ["masked_ner"]}})
+    assert list(example.reference.spans) == ["wrong"]
+    assert count_units(ner, example.reference) == 1
+
+
+def two_of_a_kind(tmp_path: Path, factory: str) -> tuple[Language, dict[str, Any]]:
+    nlp = spacy.blank("en")
+    blocks = {}
+    for name, label in (("first", "PERSON"), ("second", "CITY")):
+        nlp.add_pipe(factory, name=name)
+        record = {"text": "Anna", "entities": [[0, 4, label]]}
+        path = write_jsonl(tmp_path / f"{name}.jsonl", [record] * 3)
+        blocks[name] = {"path": path, "tasks": [name]}
+    return nlp, blocks
+
+
+def test_two_heads_of_a_kind_have_sources_of_their_own(tmp_path: Path) -> None:
+    nlp, blocks = two_of_a_kind(tmp_path, "masked_ner")
+    examples = read(nlp, blocks)
+    nlp.initialize(lambda: examples)
+    assert [nlp.get_pipe(name).labels for name in blocks] == [("PERSON",), ("CITY",)]
+    losses = nlp.update([eg for eg in examples if eg.source == "first"], losses={})
+    assert losses["first"] > 0
+    assert losses["second"] == 0
+
+
+def test_a_head_that_would_train_on_another_ones_source_is_refused(tmp_path: Path) -> None:
+    nlp, blocks = two_of_a_kind(tmp_path, "ner")
+    with pytest.raises(ConfigError, match="`second` would be trained on source `first`"):
+        MultiCorpus(blocks)(nlp)
+
+
 def test_any_reader_can_be_a_source(nlp: Language, path: Path) -> None:
     corpus = spacy.registry.readers.get("spacy.Corpus.v1")(
         path=path, gold_preproc=False, max_length=0, limit=0, augmenter=None
@@ -187,6 +240,8 @@ augmenter = null
         ({"path": "x.spacy", "weight": 0}, r"`sources.news.weight = 0`.*above 0"),
         ({"path": "x.spacy", "weight": float("inf")}, r"`sources.news.weight = inf`"),
         ({"path": "x.spacy", "limit": -1}, r"`sources.news.limit = -1`"),
+        ({"path": "x.spacy", "limit": 2.0}, r"`sources.news.limit = 2.0`.*whole"),
+        ({"path": "x.spacy", "ignore_others": "no"}, r"`sources.news.ignore_others = 'no'`"),
         ({"path": "x.spacy", "reader": print}, r"`sources.news.path = 'x.spacy'`.*left out"),
         ({"path": 3}, r"`sources.news.path = 3`"),
         ({"reader": "spacy.Corpus.v1"}, r"`sources.news.reader = 'spacy.Corpus.v1'`"),
@@ -196,6 +251,21 @@ augmenter = null
 def test_a_wrong_setting_is_named_when_the_config_is_read(block: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         MultiCorpus({"news": block})
+
+
+@pytest.mark.parametrize("setting", [{"seed": -1}, {"shuffle_buffer": 0}])
+def test_a_wrong_setting_of_the_reader_is_named(setting: dict[str, int]) -> None:
+    ((key, value),) = setting.items()
+    with pytest.raises(ConfigError, match=f"`{key} = {value}`"):
+        MultiCorpus({"news": {"path": "x.spacy"}}, **setting)
+
+
+def test_variables_in_the_training_block_are_understood(nlp: Language, path: Path) -> None:
+    blocks = {"a": {"path": path}}
+    train_config(nlp, blocks, max_epochs=3)
+    nlp.config["variables"] = {"epochs": -1}
+    nlp.config["training"]["max_epochs"] = "${variables.epochs}"
+    assert len(list(MultiCorpus(blocks, stream=True)(nlp))) == N
 
 
 def test_a_reader_needs_sources() -> None:
@@ -257,6 +327,12 @@ def test_a_source_in_which_nothing_is_annotated_for_its_task_is_named(
         '{"texts": "Anna"}',
         '{"text": "Anna", "entities": [[0, 99]]}',
         '{"text": "Anna", "tagz": ["X"]}',
+        '{"text": "Anna", "entities": [[0, 99, "PERSON"]]}',
+        '{"text": "Anna", "entities": [[3, 0, "PERSON"]]}',
+        '{"text": "Anna", "spans": {"sc": [[0, 99, "PERSON"]]}}',
+        '{"text": "Anna", "cats": {"NEWS": "yes"}}',
+        '{"text": "Anna", "cats": {"NEWS": null}}',
+        '{"text": "Anna", "words": ["Bob"], "tags": ["X"]}',
     ],
 )
 def test_a_bad_line_of_json_is_named_with_its_place(
@@ -385,6 +461,17 @@ def streamed(tmp_path: Path, nlp: Language) -> dict[str, Any]:
     }
 
 
+def test_spacy_may_look_at_a_stream_before_it_trains(
+    nlp: Language, streamed: dict[str, Any]
+) -> None:
+    corpus = MultiCorpus(streamed, stream=True, shuffle_buffer=4, seed=5)
+    looks = [[eg.index for eg in islice(corpus(nlp), 10)] for _ in range(3)]
+    assert looks[0] == looks[1] == looks[2]
+    epoch = [(eg.source, eg.index) for eg in corpus(nlp)]
+    assert len(set(epoch)) == 8 * N
+    assert [index for _, index in epoch[:10]] == looks[0]
+
+
 def stream(
     nlp: Language, blocks: dict[str, Any], n: int, corpus: MultiCorpus | None = None, **kwargs: Any
 ) -> list[tuple[str, int]]:
@@ -394,7 +481,10 @@ def stream(
     )
     found: list[tuple[str, int]] = []
     while len(found) < n:
-        found += [(eg.source, eg.index) for eg in islice(corpus(nlp), n - len(found))]
+        for example in corpus(nlp):
+            found.append((example.source, example.index))
+            if len(found) == n:
+                break
     return found
 
 
