@@ -20,6 +20,7 @@ TEST = [
     "hypothesis>=6.100",
     "build>=1.2",
     "wheel>=0.43",
+    "torchjd>=0.18,<0.19",
 ]
 
 setup(
