@@ -23,6 +23,7 @@ from spacy.attrs import (
     SENT_START,
     TAG,
 )
+from spacy.language import Language
 from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
 from spacy.pipeline.entity_linker import EntityLinker
@@ -68,6 +69,15 @@ _UNITS = {
 
 
 TASKS_KEY = "spacy_mtl.tasks"  # in `user_data` of reference documents: the heads that their source is annotated for
+
+
+def heads_of(nlp: Language) -> dict[str, Any]:
+    """The components of a pipeline that learn from annotation, by name: those that can be trained, but for encoders."""
+    return {
+        name: pipe
+        for name, pipe in nlp.pipeline
+        if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
+    }
 
 
 def layers_of(component: Any) -> frozenset[str] | None:
@@ -118,8 +128,7 @@ def count_units(component: Any, doc: Doc) -> int:
     if isinstance(component, EntityLinker):
         return sum(1 for ent in doc.ents if ent.kb_id)
     if isinstance(component, TextCategorizer):
-        labels = component.labels
-        return int(any(label in doc.cats for label in labels) if labels else bool(doc.cats))
+        return int(has_categories(doc, component.labels))
     if isinstance(component, SpanCategorizer | SpanFinder):
         return len(doc) if component.cfg["spans_key"] in doc.spans else 0
     layers = layers_of(component)
@@ -135,6 +144,11 @@ def count_units(component: Any, doc: Doc) -> int:
         return int(np.count_nonzero(known_sentence_starts(doc)))
     counts = [int(np.count_nonzero(doc.to_array(_counted(layer)))) for layer in layers]
     return max(counts, default=0)
+
+
+def has_categories(doc: Doc, labels: Collection[str]) -> bool:
+    """True if a document has one of these categories, or, where none are given, any."""
+    return any(label in doc.cats for label in labels) if labels else bool(doc.cats)
 
 
 def _counted(layer: str) -> int:
@@ -209,22 +223,15 @@ def unknown_labels(component: Any, doc: Doc, *, others: Collection[Any] = ()) ->
 
     others: further heads that the document is annotated for, whose categories are none of this head's business.
     """
-    found: set[str] = set()
-    known = set(getattr(component, "labels", ()))
+    if not has_own_labels(component):
+        return []
+    known, found = set(component.labels), set(labels_of(component, doc))
     if isinstance(component, TextCategorizer):
-        for other in others:
-            if isinstance(other, TextCategorizer):
-                known.update(other.labels)
-        found = set(doc.cats)
-    elif isinstance(component, EntityRecognizer):
-        found = {ent.label_ for ent in doc.ents}
-    elif isinstance(component, SpanCategorizer):
-        found = {span.label_ for span in doc.spans.get(component.cfg["spans_key"], ())}
-    elif isinstance(component, Tagger) and not isinstance(
-        component, Morphologizer | SentenceRecognizer
-    ):
+        known.update(*(other.labels for other in others if isinstance(other, TextCategorizer)))
+        found = set(doc.cats)  # a category that the document is not in has to exist as well
+    elif isinstance(component, Tagger):
         prefix = component.cfg.get("neg_prefix") or ""
-        found = {token.tag_.removeprefix(prefix) for token in doc if token.tag}
+        found = {tag.removeprefix(prefix) for tag in found}
     return sorted(found - known)
 
 

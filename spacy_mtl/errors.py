@@ -15,19 +15,24 @@ class ListenerError(ValueError):
     """A listener was not served. Says why in plain words, and what to change."""
 
 
+def listed(names: Iterable[object]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def not_one_of(value: object, *, key: str, choices: Iterable[str]) -> ConfigError:
-    options = ", ".join(f"`{choice}`" for choice in choices)
-    return ConfigError(f"`{key} = {value!r}` is not supported. Set `{key}` to one of {options}.")
+    return ConfigError(
+        f"`{key} = {value!r}` is not supported. Set `{key}` to one of {listed(choices)}."
+    )
 
 
-def bad_number(value: object, *, key: str, need: str) -> ConfigError:
+def bad_setting(value: object, *, key: str, need: str) -> ConfigError:
     return ConfigError(f"`{key} = {value!r}` cannot be used: it must be {need}.")
 
 
 def cannot_load(
     name: str, *, key: str, reason: object, overrides: Iterable[str] = ()
 ) -> ConfigError:
-    replaced = ", ".join(f"`{override}`" for override in overrides)
+    replaced = listed(overrides)
     fix = f" If it loads without {replaced}, correct `model.transformer_config`."
     hint = fix if replaced else ""
     return ConfigError(
@@ -170,14 +175,6 @@ def other_sources(*, then: object, now: object) -> ConfigError:
 
 class CorpusError(ValueError):
     """A corpus cannot be read. Names the source, the file and the place in it."""
-
-
-def listed(names: Iterable[object]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def bad_setting(value: object, *, key: str, need: str) -> ConfigError:
-    return ConfigError(f"`{key} = {value!r}` cannot be used: it must be {need}.")
 
 
 def no_such_source_setting(key: str, *, known: Iterable[str]) -> ConfigError:

@@ -19,7 +19,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import logger
 
-from .annotation import is_annotated, keep_layers
+from .annotation import has_categories, is_annotated, keep_layers
 from .corpora.sources import source_of
 
 ScoreFunction = Callable[..., dict[str, Any]]
@@ -35,7 +35,7 @@ def masked_textcat_score(examples: Iterable[Example], **kwargs: Any) -> Scores:
     without any as a false positive. Every score is None if no document has categories.
     """
     labels = list(kwargs.get("labels", ()))
-    annotated = [eg for eg in examples if _has_categories(eg.reference, labels)]
+    annotated = [eg for eg in examples if has_categories(eg.reference, labels)]
     scores = Scorer.score_cats(annotated, "cats", multi_label=False, **kwargs)
     return scores if annotated else without_numbers(scores)
 
@@ -43,10 +43,6 @@ def masked_textcat_score(examples: Iterable[Example], **kwargs: Any) -> Scores:
 def without_numbers(scores: Scores) -> Scores:
     """None in place of every score; descriptions stay, since `spacy evaluate` prints them."""
     return {key: value if isinstance(value, str) else None for key, value in scores.items()}
-
-
-def _has_categories(doc: Doc, labels: list[str]) -> bool:
-    return any(label in doc.cats for label in labels) if labels else bool(doc.cats)
 
 
 def make_masked_textcat_scorer() -> ScoreFunction:

@@ -18,7 +18,7 @@ from spacy.training.loop import create_train_batches
 from spacy.util import resolve_dot_names
 from thinc.api import Config
 
-from spacy_mtl.annotation import is_annotated
+from spacy_mtl.annotation import heads_of, is_annotated
 
 Result = dict[str, Any]
 LISTENER = "spacy_mtl.SharedTransformerListener.v1"
@@ -97,11 +97,7 @@ def run(config: Config, updates: int) -> Result:
     """
     nlp, batches, optimizer, dev_corpus = prepare(config)
     dropout = nlp.config["training"]["dropout"]
-    heads = {
-        name: pipe
-        for name, pipe in nlp.pipeline
-        if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
-    }
+    heads = heads_of(nlp)
     gold_updates: Counter[str] = Counter()
     gold_words: Counter[str] = Counter()
     start = time.perf_counter()

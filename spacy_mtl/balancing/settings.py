@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import bad_number, bad_setting
+from ..errors import bad_setting
 
 _LARGEST_WEIGHT = 1e6
 
@@ -16,14 +16,14 @@ def number(
     if not fits or (above and value == low) or (below and value == high):
         first = f"above {low:g}" if above else f"at least {low:g}"
         last = f"below {high:g}" if below else f"at most {high:g}"
-        raise bad_number(value, key=f"balancer.{key}", need=f"a number, {first} and {last}")
+        raise bad_setting(value, key=f"balancer.{key}", need=f"a number, {first} and {last}")
     return float(value)
 
 
 def whole_number(value: Any, *, key: str, low: int) -> int:
     """A whole number of at least `low`. Raises ConfigError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise bad_number(value, key=f"balancer.{key}", need=f"a whole number, at least {low}")
+        raise bad_setting(value, key=f"balancer.{key}", need=f"a whole number, at least {low}")
     return value
 
 

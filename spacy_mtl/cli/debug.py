@@ -58,6 +58,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
 
     Raises ConfigError or CorpusError for settings that cannot work and files that cannot be read.
     """
+    from ..annotation import heads_of
     from ..corpora import survey as surveys
     from ..corpora.findings import find_problems
     from ..corpora.readers import MultiCorpus
@@ -71,11 +72,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, SharedTransformer) and pipe.shim.encoder is None:
             pipe.shim.load()  # batches by wordpieces need its tokenizer
-    heads = {
-        name: pipe
-        for name, pipe in nlp.pipeline
-        if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
-    }
+    heads = heads_of(nlp)
     for corpus in (train_corpus, dev_corpus):
         if isinstance(corpus, MultiCorpus):
             corpus.check(nlp)

@@ -11,9 +11,8 @@ from .. import errors
 from .sampling import Mixer
 from .sources import SourcedExample
 
-LENGTH_KEY = (
-    "spacy_mtl.wordpieces"  # in `user_data` of predicted documents, so that each is counted once
-)
+# in `user_data` of predicted documents, so that each is counted once
+LENGTH_KEY = "spacy_mtl.wordpieces"
 CHUNK = 512
 
 Batch = list[Example]
@@ -37,9 +36,9 @@ class BatchByWordpieces:
         self, size: int | Sequence[int] = 2000, *, mix: bool = True, discard_oversize: bool = False
     ) -> None:
         if isinstance(size, int) and size < 1:
-            raise errors.bad_number(size, key="batcher.size", need="at least 1")
+            raise errors.bad_setting(size, key="batcher.size", need="at least 1")
         if isinstance(size, list | tuple) and not size:
-            raise errors.bad_number(size, key="batcher.size", need="a number or a schedule")
+            raise errors.bad_setting(size, key="batcher.size", need="a number or a schedule")
         self.size = size
         self.mix = mix
         self.discard_oversize = discard_oversize
@@ -93,7 +92,8 @@ class BatchByWordpieces:
                 yield batch
                 limit = next(sizes, limit)
                 batch, total = [], 0
-            open_batches[key] = ([*batch, example], total + length)
+            batch.append(example)
+            open_batches[key] = (batch, total + length)
         rest = [batch for batch, _ in open_batches.values()]
         for number, batch in enumerate(rest, start=1):
             _commit(batch, rest[number:])

@@ -56,11 +56,11 @@ class MultiCorpus:
         if not sources:
             raise errors.no_sources()
         if shuffle_buffer < 1:
-            raise errors.bad_number(shuffle_buffer, key="shuffle_buffer", need="at least 1")
+            raise errors.bad_setting(shuffle_buffer, key="shuffle_buffer", need="at least 1")
         self.sources = [Source.from_config(name, block) for name, block in sources.items()]
         self.sampling = Sampling(sampling, alpha, cap, final_alpha, anneal_epochs)
         if seed is not None and seed < 0:
-            raise errors.bad_number(seed, key="seed", need="at least 0, or null")
+            raise errors.bad_setting(seed, key="seed", need="at least 0, or null")
         self.seed = seed
         self.stream = stream
         self.shuffle_buffer = shuffle_buffer

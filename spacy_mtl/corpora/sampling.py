@@ -48,15 +48,15 @@ class Sampling:
         for key in ("alpha", "final_alpha"):
             value = getattr(self, key)
             if value is not None and not 0.0 <= value <= 1.0:
-                raise errors.bad_number(value, key=key, need="between 0 and 1")
+                raise errors.bad_setting(value, key=key, need="between 0 and 1")
         if self.cap is not None and self.cap < 1:
-            raise errors.bad_number(self.cap, key="cap", need="at least 1, or null for no limit")
+            raise errors.bad_setting(self.cap, key="cap", need="at least 1, or null for no limit")
         if (self.final_alpha is None) != (self.anneal_epochs is None):
-            raise errors.bad_number(
+            raise errors.bad_setting(
                 self.anneal_epochs, key="anneal_epochs", need="set together with `final_alpha`"
             )
         if self.anneal_epochs is not None and self.anneal_epochs < 2:
-            raise errors.bad_number(self.anneal_epochs, key="anneal_epochs", need="at least 2")
+            raise errors.bad_setting(self.anneal_epochs, key="anneal_epochs", need="at least 2")
 
     def exponent(self, epoch: int) -> float:
         """alpha in an epoch, the first of which is 0.

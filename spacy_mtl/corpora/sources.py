@@ -38,9 +38,8 @@ class SourcedExample(Example):
     source: str
     index: int
     mixer: "Mixer | None" = None
-    stream: "Mixer | None" = (
-        None  # of a reader that streams, in which this is draw number `position`
-    )
+    # of a reader that streams, in which this is draw number `position`
+    stream: "Mixer | None" = None
     position: int = 0
 
     @classmethod

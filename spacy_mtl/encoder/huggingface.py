@@ -18,7 +18,7 @@ from transformers.utils import cached_file
 
 from ..errors import (
     ConfigError,
-    bad_number,
+    bad_setting,
     cannot_load,
     no_fast_tokenizer,
     no_such_setting,
@@ -248,11 +248,11 @@ def check_window(window: int | None, stride: int | None, *, limit: int | None) -
         window = 256 if limit is None else min(256, limit)
     if window < 1 or (limit is not None and window > limit):
         most = "" if limit is None else f" and at most {limit}, which is what this encoder can read"
-        raise bad_number(window, key="model.window", need=f"at least 1{most}")
+        raise bad_setting(window, key="model.window", need=f"at least 1{most}")
     if stride is None:
         stride = max(window - window // 8, 1)
     if not 1 <= stride <= window:
-        raise bad_number(stride, key="model.stride", need=f"from 1 to the window, {window}")
+        raise bad_setting(stride, key="model.stride", need=f"from 1 to the window, {window}")
     return window, stride
 
 

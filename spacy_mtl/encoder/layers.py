@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import bad_number
+from ..errors import bad_setting
 
 
 def find_layers(model: nn.Module) -> nn.ModuleList:
@@ -47,7 +47,7 @@ def check_freeze_layers(layers: int | str, *, n_layers: int | None = None) -> No
     if not is_count or (n_layers is not None and int(layers) > n_layers):
         most = "" if n_layers is None else f", 0 to {n_layers}"
         need = f"`all` or the number of layers to freeze from the bottom{most}"
-        raise bad_number(layers, key="model.freeze_layers", need=need)
+        raise bad_setting(layers, key="model.freeze_layers", need=need)
 
 
 def checkpoint_layers(model: nn.Module) -> None:

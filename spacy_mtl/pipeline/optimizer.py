@@ -32,18 +32,18 @@ class AdamW:
     ) -> None:
         for key, value in (("beta1", beta1), ("beta2", beta2)):
             if not 0.0 <= value < 1.0:
-                raise errors.bad_number(value, key=f"optimizer.{key}", need="from 0 to below 1")
+                raise errors.bad_setting(value, key=f"optimizer.{key}", need="from 0 to below 1")
         if not 0.0 < layer_decay <= 1.0:
             need = "above 0 and at most 1"
-            raise errors.bad_number(layer_decay, key="optimizer.layer_decay", need=need)
+            raise errors.bad_setting(layer_decay, key="optimizer.layer_decay", need=need)
         if eps < 0:
-            raise errors.bad_number(eps, key="optimizer.eps", need="at least 0")
+            raise errors.bad_setting(eps, key="optimizer.eps", need="at least 0")
         if weight_decay < 0:
-            raise errors.bad_number(weight_decay, key="optimizer.weight_decay", need="at least 0")
+            raise errors.bad_setting(weight_decay, key="optimizer.weight_decay", need="at least 0")
         if grad_clip is not None and grad_clip < 0:
-            raise errors.bad_number(grad_clip, key="optimizer.grad_clip", need="at least 0")
+            raise errors.bad_setting(grad_clip, key="optimizer.grad_clip", need="at least 0")
         if isinstance(learn_rate, (int, float)) and learn_rate < 0:
-            raise errors.bad_number(learn_rate, key="optimizer.learn_rate", need="at least 0")
+            raise errors.bad_setting(learn_rate, key="optimizer.learn_rate", need="at least 0")
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay

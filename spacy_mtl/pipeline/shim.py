@@ -61,7 +61,7 @@ class EncoderSettings:
         check_attention(self.transformer_config.get("attn_implementation"))
         if self.max_batch_wordpieces < 1:
             need = "at least 1"
-            raise errors.bad_number(
+            raise errors.bad_setting(
                 self.max_batch_wordpieces, key="model.max_batch_wordpieces", need=need
             )
 

@@ -9,7 +9,7 @@ from spacy.pipeline.entity_linker import EntityLinker
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
 
-from ..annotation import count_units, unit_of
+from ..annotation import count_units, heads_of, unit_of
 from .heads.masking import AnnotatedOnly
 
 
@@ -57,12 +57,7 @@ class TaskStatistics:
     @classmethod
     def of(cls, nlp: Language) -> "TaskStatistics":
         """Of all heads of a pipeline that can be trained."""
-        heads = {
-            name: pipe
-            for name, pipe in nlp.pipeline
-            if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
-        }
-        return cls(heads)
+        return cls(heads_of(nlp))
 
     def unit(self, task: str) -> str:
         """What the units of a head are: `tokens`, `documents` or `entities`."""
