@@ -15,6 +15,10 @@ class ListenerError(ValueError):
     """A listener was not served. Says why in plain words, and what to change."""
 
 
+class GradientError(ValueError):
+    """A head's gradient is not a number. Names the head, and what to change."""
+
+
 def listed(names: Iterable[object]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -99,10 +103,32 @@ def wrong_width(task: str, *, width: int, expected: int, upstream: str) -> Confi
     )
 
 
-def no_balancer(value: object, *, name: str) -> ConfigError:
+def not_a_balancer(value: object, *, name: str) -> ConfigError:
     return ConfigError(
-        f"`components.{name}.balancer = {value!r}` cannot be used: this version sums the heads' gradients. Set it to "
-        "`null`, and weigh a head with its listener's `grad_factor`."
+        f"`components.{name}.balancer = {value!r}` is not a balancer. Name one in `[components.{name}.balancer]`, such "
+        'as `@balancers = "spacy_mtl.NormEqual.v1"`, or set it to `null` for the plain sum of the gradients. A balancer '
+        "of your own is a subclass of `spacy_mtl.balancing.Balancer`."
+    )
+
+
+def no_such_listener(task: str, *, name: str, tasks: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"`[components.{name}.balancer]` has a weight for `{task}`, but the components that listen to `{name}` are "
+        f"{listed(tasks) or 'none'}. Correct the name, or leave it out."
+    )
+
+
+def bad_balancer_weights(balancer: object, weights: object, *, tasks: Iterable[str]) -> ValueError:
+    return ValueError(
+        f"`{type(balancer).__name__}.weights` returned {weights!r} for the tasks {listed(tasks)}. It must return one "
+        "finite number for each of them, in their order."
+    )
+
+
+def gradient_not_finite(tasks: Iterable[str]) -> GradientError:
+    return GradientError(
+        f"The gradient that {listed(tasks)} sent to the encoder is not finite, so the training has diverged there. "
+        'Lower the learning rates, clip with `grad_clip`, or use `precision = "bf16"` in place of `fp16`.'
     )
 
 

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 
 Floats = NDArray[np.float64]
 Signal = Literal["gramian", "losses"]
+Level = Literal["token", "pooled"]
 
 EPSILON = 1e-8  # the least that a loss counts as where we divide by it or take its logarithm
 NO_GRADIENT = 1e-140  # a norm up to this counts as zero, so that quotients of norms are finite
@@ -26,11 +27,11 @@ class TaskSignals:
     A task is active if the batch is annotated for it. The order of the tasks means nothing.
 
     tasks: names, each once.
-    gramian: [T, T] inner products of the tasks' gradients, each divided by its task's annotated units. None: not
-        measured, because the balancer does not need it.
+    gramian: [T, T] inner products of the tasks' gradients, each divided by the annotated units that its task usually
+        has in a batch; at the balancer's `level`. None: not measured, because the balancer does not need it.
     losses: [T] loss per annotated unit. None: not measured.
     units: [T] annotated units (tokens, documents, ...), at least 0.
-    step, epoch: of the training, both from 0.
+    step: how many batches were weighed before this one.
 
     The arrays are kept as float64 copies, the Gramian exactly symmetric. Raises ValueError for other shapes, for
     numbers that are not finite, and for a matrix that is not symmetric or has a negative diagonal.
@@ -41,7 +42,6 @@ class TaskSignals:
     losses: Floats | None
     units: Floats
     step: int
-    epoch: int
 
     def __post_init__(self) -> None:
         tasks = tuple(self.tasks)
@@ -98,17 +98,23 @@ class Balancer(ABC):
     """Maps what was measured to one weight for each active task. Subclass it for a balancer of your own.
 
     needs: which of `gramian` and `losses` must be measured; what is not needed is not measured.
+    level: of the Gramian. `token`: gradients with respect to the batch's token vectors; those of tasks that are
+        annotated in different documents are orthogonal. `pooled`: their sums over the tokens, averaged over batches,
+        which can agree or conflict even then.
+    per_unit: whether the weights are meant for gradients per annotated unit. False: for those that the heads hand back.
     stateful: names of the attributes that change from step to step. They hold plain values only (numbers, strings,
         lists, and dicts with strings for keys), by the task's name where they belong to a task, so that they survive
         JSON and msgpack.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    level: ClassVar[Level] = "token"
+    per_unit: ClassVar[bool] = True
     stateful: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def weights(self, signals: TaskSignals) -> Floats:
-        """[T] the factor on each active task's gradient per annotated unit. Called once a step: it moves the state."""
+        """[T] the factor on each active task's gradient. Called once a batch: it moves the state."""
 
     @property
     def named_tasks(self) -> frozenset[str]:

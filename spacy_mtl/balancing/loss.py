@@ -51,8 +51,8 @@ class DWA(Balancer):
     The mean of an epoch is taken per annotated unit, the sum over all tasks seen so far, and T is their number.
 
     temperature: the larger, the more alike the weights; from 0.01 to 100. Default: 2.
-    steps_per_epoch: counts so many steps as an epoch. Needed where the training has no epochs, because it reads a
-        stream (`max_epochs = -1`). Default: null, the epochs of the training.
+    steps_per_epoch: how many batches count as an epoch; spaCy does not tell a component in which epoch it is.
+        Default: 200, spaCy's default for the batches between two evaluations.
 
     Raises ConfigError for settings out of range.
     """
@@ -60,11 +60,9 @@ class DWA(Balancer):
     needs = frozenset({"losses"})
     stateful = ("epoch", "running", "finished")
 
-    def __init__(self, *, temperature: float = 2.0, steps_per_epoch: int | None = None) -> None:
+    def __init__(self, *, temperature: float = 2.0, steps_per_epoch: int = 200) -> None:
         self.temperature = settings.number(temperature, key="temperature", low=0.01, high=100.0)
-        if steps_per_epoch is not None:
-            settings.whole_number(steps_per_epoch, key="steps_per_epoch", low=1)
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch = settings.whole_number(steps_per_epoch, key="steps_per_epoch", low=1)
         self.epoch = 0
         self.running: dict[
             str, list[float]
@@ -90,8 +88,7 @@ class DWA(Balancer):
 
     def _turn(self, signals: TaskSignals) -> None:
         """Close the running epoch if the step belongs to another one."""
-        every = self.steps_per_epoch
-        epoch = signals.epoch if every is None else signals.step // every
+        epoch = signals.step // self.steps_per_epoch
         if epoch != self.epoch:
             for task, (total, mean) in self.running.items():
                 if total:

@@ -13,12 +13,14 @@ from .base import EPSILON, NO_GRADIENT, Balancer, Floats, TaskSignals, ratio
 
 
 class Static(Balancer):
-    """The user's weights: `w_t = weights[t]`.
+    """The user's weights: `w_t = weights[t]`, on the gradients as the heads hand them back, whatever their units.
 
     weights: the factor for each task, from 0 to 1e6; a task that is left out has 1. Default: 1 for all.
 
     Raises ConfigError for a weight out of range.
     """
+
+    per_unit = False
 
     def __init__(self, *, weights: Mapping[str, float] | None = None) -> None:
         self.task_weights = settings.task_weights(weights)

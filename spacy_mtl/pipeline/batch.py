@@ -1,6 +1,6 @@
 """One encoded training batch, from the encoder's forward pass to its backward pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -88,12 +88,13 @@ class SharedBatch:
         if self._backprop is not None and places:
             self.buffer.add(task, gradients, places, factor)
 
-    def close(self) -> Array | None:
+    def close(self, factors: Mapping[str, float] | None = None) -> Array | None:
         """Run the encoder's backward pass for all that has been handed in.
 
+        factors: on each task's gradient; None: 1 for all.
         Returns the gradient [T, width] that it ran with, None if there was none.
         """
-        total = self.buffer.total() if self.buffer else None
+        total = self.buffer.total(factors) if self.buffer else None
         if self._backprop is not None and total is not None:
             self._backprop(total)
         self.is_open = False

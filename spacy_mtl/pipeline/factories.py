@@ -10,6 +10,8 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Model
 
+from .. import registry  # noqa: F401 - makes the registry `balancers`
+
 try:
     from spacy.pipeline.factories import register_factories
 except ImportError:  # older releases of spaCy 3.8 register them while they are imported

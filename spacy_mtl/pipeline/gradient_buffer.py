@@ -1,6 +1,6 @@
 """One slot per task for the gradients that the heads hand back, until the encoder's backward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from thinc.api import get_array_module
 
@@ -42,13 +42,19 @@ class GradientBuffer:
     def __bool__(self) -> bool:
         return bool(self.slots)
 
-    def total(self) -> Array:
-        """The plain sum of the tasks' gradients, [T, width]. Tasks are added in the order of their names,
-        so that the order of the pipeline does not change a rounding."""
-        first, *others = (self.slots[task] for task in sorted(self.slots))
-        if not others:
-            return first
-        total = first + others[0]
-        for other in others[1:]:
+    def total(self, factors: Mapping[str, float] | None = None) -> Array:
+        """The sum of the tasks' gradients, [T, width], each multiplied by its factor if there are any.
+
+        Tasks are added in the order of their names, so that the order of the pipeline does not change a rounding.
+        """
+        tasks = sorted(self.slots)
+        weighted = (
+            self.slots[t] if factors is None or factors[t] == 1.0 else self.slots[t] * factors[t]
+            for t in tasks
+        )
+        if len(tasks) == 1:
+            return next(weighted)
+        total = next(weighted) + next(weighted)
+        for other in weighted:
             total += other
         return total

@@ -18,6 +18,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .. import __version__, errors, scoring
+from ..balancing.base import Balancer
 from ..encoder.checkpoint import (
     MANIFEST,
     OPTIMIZER_FILE,
@@ -29,6 +30,7 @@ from ..encoder.checkpoint import (
 )
 from ..types import Array
 from . import neighbours
+from .balance import GradientBalance, GradientMeter
 from .batch import SharedBatch
 from .encoder_layer import set_width, shim_of
 from .late_sum import LateSum
@@ -38,6 +40,7 @@ from .shim import EncoderShim
 from .statistics import TaskStatistics
 
 _INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
+BALANCER_FILE = "balancer.json"
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
 
 
@@ -80,6 +83,7 @@ class SharedTransformer(TrainablePipe):
 
     vocab: the pipeline's vocabulary. model: from `spacy_mtl.TransformerEncoder.v1`. name: of the component.
     optimizer: the encoder's own optimizer; None: the pipeline's optimizer steps the encoder too.
+    balancer: weighs the heads' gradients; None: the encoder gets their plain sum.
     storage: dtype of the saved weights, `fp32`, `bf16` or `fp16`.
     save_optimizer: whether `to_disk` saves the state of the encoder's own optimizer.
     """
@@ -91,6 +95,7 @@ class SharedTransformer(TrainablePipe):
         name: str = "shared_transformer",
         *,
         optimizer: AdamW | None = None,
+        balancer: Balancer | None = None,
         storage: str = "fp32",
         save_optimizer: bool = True,
     ) -> None:
@@ -98,6 +103,8 @@ class SharedTransformer(TrainablePipe):
             raise errors.not_one_of(storage, key=f"components.{name}.storage", choices=STORAGE)
         if optimizer is not None and not isinstance(optimizer, AdamW):
             raise errors.not_our_optimizer(optimizer, name=name)
+        if balancer is not None and not isinstance(balancer, Balancer):
+            raise errors.not_a_balancer(balancer, name=name)
         self.vocab = vocab
         self.name = name
         self._model = model
@@ -106,6 +113,9 @@ class SharedTransformer(TrainablePipe):
         self.save_optimizer = save_optimizer
         self.cfg: dict[str, Any] = {"steps": 0}
         self.listener_map: dict[str, list[Model]] = {}
+        self._heads = _Heads()
+        self.meter = GradientMeter()
+        self.balance = None if balancer is None else GradientBalance(balancer, self.meter)
         self._batch: SharedBatch | None = None
         self._deferred: DeferredStep | None = None
         self._losses: dict[str, float] = {}
@@ -158,6 +168,7 @@ class SharedTransformer(TrainablePipe):
             self.listener_map[component_name] = kept
         else:
             del self.listener_map[component_name]
+            self._heads.pop(component_name, None)
         return True
 
     def find_listeners(self, component: Any) -> None:
@@ -166,6 +177,7 @@ class SharedTransformer(TrainablePipe):
             for node in component.model.walk():
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
                     self.add_listener(node, component.name)
+                    self._heads[component.name] = component
                     scoring.install(component)
 
     def _set_listener_width(self, listener: Model, task: str) -> None:
@@ -219,6 +231,14 @@ class SharedTransformer(TrainablePipe):
                     self._check_nearest(name, nearest, nlp)
                 if "doc.tensor" in nlp.get_pipe_meta(name).assigns:
                     nearest = name
+            self._check_balancer()
+
+    def _check_balancer(self) -> None:
+        """Raises ConfigError if the balancer's settings name a component that does not listen."""
+        named = self.balance.balancer.named_tasks if self.balance is not None else ()
+        for task in sorted(named):
+            if task not in self.listener_map:
+                raise errors.no_such_listener(task, name=self.name, tasks=self.listener_map)
 
     def _check_nearest(self, task: str, nearest: str, nlp: Language) -> None:
         """Raises ConfigError if a head's vectors are replaced by another component before it predicts."""
@@ -244,8 +264,7 @@ class SharedTransformer(TrainablePipe):
         validate_examples(examples, "SharedTransformer.update")
         self._settle()
         self._losses = losses
-        if self.statistics is not None:
-            self.statistics.begin(list(examples), losses)
+        self._count(list(examples), losses)
         docs = [example.predicted for example in examples]
         set_dropout_rate(self._model, drop)
         vectors, backprop = self._model.begin_update(docs)
@@ -287,6 +306,25 @@ class SharedTransformer(TrainablePipe):
             with deferred.as_it_was() as optimizer:
                 self._step(optimizer)
 
+    def _count(self, examples: list[Example], losses: dict[str, float]) -> None:
+        """Count what a batch is annotated for, if somebody wants to know."""
+        if self.balance is not None and self.balance.measures:
+            counted = () if self.statistics is None else self.statistics.heads
+            if not set(self._heads) <= set(counted):
+                self.statistics = TaskStatistics(_Heads(self._heads))
+        if self.statistics is not None:
+            self.statistics.begin(examples, losses)
+
+    def _weigh(self, batch: SharedBatch) -> dict[str, float] | None:
+        """The factor on each head's gradient; None for the plain sum."""
+        statistics, balance = self.statistics, self.balance
+        if not batch.buffer or balance is None:
+            return None
+        counts = {} if statistics is None else statistics.batch
+        slots = batch.buffer.slots
+        pull = self.meter.measure(slots, counts) if balance.measures else None
+        return balance.weigh(tuple(sorted(slots)), counts, pull)
+
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, None
         if batch is None:
@@ -295,7 +333,7 @@ class SharedTransformer(TrainablePipe):
             self.statistics.end()
         for listener in self.listeners:
             neighbours.forget(listener)
-        gradient = batch.close()
+        gradient = batch.close(self._weigh(batch))
         if gradient is not None:
             so_far = self._losses.get(self.name, 0.0)
             self._losses[self.name] = so_far + self._squared_norm(gradient)
@@ -344,6 +382,8 @@ class SharedTransformer(TrainablePipe):
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": lambda: srsly.msgpack_dumps(self._files()),
         }
+        if self.balance is not None:
+            serialize["balancer"] = self.balance.to_bytes
         return util.to_bytes(serialize, exclude)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
@@ -354,6 +394,8 @@ class SharedTransformer(TrainablePipe):
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
             "model": lambda b: self._load(srsly.msgpack_loads(b), where=""),
         }
+        if self.balance is not None:
+            deserialize["balancer"] = self.balance.from_bytes
         util.from_bytes(bytes_data, deserialize, exclude)
         return self
 
@@ -365,6 +407,9 @@ class SharedTransformer(TrainablePipe):
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
             "model": lambda p: write_folder(self._files(), p),
         }
+        if self.balance is not None:
+            state = self.balance.to_bytes()
+            serialize[BALANCER_FILE] = lambda p: p.write_bytes(state)
         util.to_disk(path, serialize, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
@@ -375,6 +420,9 @@ class SharedTransformer(TrainablePipe):
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
             "model": self._load_folder,
         }
+        if self.balance is not None and (util.ensure_path(path) / BALANCER_FILE).exists():
+            from_bytes = self.balance.from_bytes
+            deserialize[BALANCER_FILE] = lambda p: from_bytes(p.read_bytes())
         util.from_disk(path, deserialize, exclude)
         return self
 
@@ -402,6 +450,13 @@ class SharedTransformer(TrainablePipe):
         for task, listeners in self.listener_map.items():
             for listener in listeners:
                 self._set_listener_width(listener, task)
+
+
+class _Heads(dict[str, Any]):
+    """Components by name. A copy or a pickle is empty: whoever copies an encoder does not copy its heads."""
+
+    def __reduce__(self) -> Any:
+        return _Heads, ()
 
 
 def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:
@@ -434,17 +489,16 @@ def make_shared_transformer(
 
     model: from `spacy_mtl.TransformerEncoder.v1`.
     optimizer: from `spacy_mtl.AdamW.v1`; null: `[training.optimizer]` steps the encoder too.
-    balancer: null, the only value so far: the encoder gets the plain sum of the heads' gradients.
+    balancer: from the registry `balancers`; null: the encoder gets the plain sum of the heads' gradients.
     storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.
     save_optimizer: whether to save the state of `optimizer`, so that training can resume exactly. Default: true.
     """
-    if balancer is not None:
-        raise errors.no_balancer(balancer, name=name)
     return SharedTransformer(
         nlp.vocab,
         model,
         name,
         optimizer=optimizer,
+        balancer=balancer,
         storage=storage,
         save_optimizer=save_optimizer,
     )

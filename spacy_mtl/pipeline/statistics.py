@@ -39,7 +39,10 @@ class TaskStatistics:
     """Counts of all heads, filled batch by batch by the shared_transformer that it is given to.
 
     heads: components by name.
-    recent: since the last `take`. total: since the beginning.
+    recent: since the last `take`. total: since the beginning. batch: of the batch that began last; its losses are there
+        when it has ended.
+
+    A copy or a pickle knows no heads.
     """
 
     heads: dict[str, Any]
@@ -49,10 +52,14 @@ class TaskStatistics:
     def __post_init__(self) -> None:
         for name in self.heads:
             self.recent[name], self.total[name] = TaskCount(), TaskCount()
-        self._batch: dict[str, TaskCount] = {}
+        self.batch: dict[str, TaskCount] = {}
+        self._open = False
         self._n_examples = 0
         self._losses: dict[str, float] = {}
         self._before: dict[str, float] = {}
+
+    def __reduce__(self) -> Any:
+        return TaskStatistics, ({},)
 
     @classmethod
     def of(cls, nlp: Language) -> "TaskStatistics":
@@ -68,16 +75,19 @@ class TaskStatistics:
         self.end()
         self._losses, self._before = losses, dict(losses)
         self._n_examples = len(examples)
-        self._batch = {name: _count(head, examples) for name, head in self.heads.items()}
+        self.batch = {name: _count(head, examples) for name, head in self.heads.items()}
+        self._open = True
 
     def end(self) -> None:
         """Take the losses of the batch, once all heads have seen it."""
-        for name, count in self._batch.items():
+        if not self._open:
+            return
+        self._open = False
+        for name, count in self.batch.items():
             loss = self._losses.get(name, 0.0) - self._before.get(name, 0.0)
             count.loss = loss * self._examples_per_loss(name, count)
             self.recent[name].add(count)
             self.total[name].add(count)
-        self._batch = {}
 
     def _examples_per_loss(self, name: str, count: TaskCount) -> int:
         """Most heads' losses are sums over a batch; some are means over its documents."""

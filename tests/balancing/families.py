@@ -61,7 +61,6 @@ def signals(
     tasks: Sequence[str] = (),
     units: Sequence[float] | Floats = (),
     step: int = 0,
-    epoch: int = 0,
 ) -> TaskSignals:
     """All signals of one step; losses and units are 1 and the tasks are called a, b, c, ... unless they are given."""
     if gramian is None and gradients is not None:
@@ -74,7 +73,6 @@ def signals(
         losses=np.ones(n_tasks) if losses is None else np.asarray(losses, dtype=float),
         units=np.asarray(units, dtype=np.float64) if len(units) else np.ones(n_tasks),
         step=step,
-        epoch=epoch,
     )
 
 
@@ -100,8 +98,7 @@ def stream(n_steps: int, *, seed: int = 0) -> list[TaskSignals]:
                 losses=rng.uniform(0.1, 5.0, size=len(present)),
                 tasks=[str(task) for task in present] or (),
                 units=rng.integers(1, 50, size=len(present)).astype(np.float64),
-                step=step,
-                epoch=step // 4,
+                step=step * 50,  # so that DWA turns an epoch every four
             )
         )
     return steps

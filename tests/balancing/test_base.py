@@ -41,13 +41,12 @@ def test_a_balancer_needs_no_more_than_it_says(name: str) -> None:
         losses=np.ones(2) if "losses" in made.needs else None,
         units=np.ones(2),
         step=0,
-        epoch=0,
     )
     assert made().weights(step).shape == (2,)
 
 
 def test_what_was_not_measured_cannot_be_used() -> None:
-    step = TaskSignals(("ner",), None, None, np.ones(1), 0, 0)
+    step = TaskSignals(("ner",), None, None, np.ones(1), 0)
     with pytest.raises(
         TypeError, match=r"`gramian` was not measured. Add it to the balancer's `needs`"
     ):
@@ -78,7 +77,6 @@ def test_signals_that_cannot_be_are_refused(changed: dict[str, Any], message: st
         "losses": np.ones(2),
         "units": np.ones(2),
         "step": 0,
-        "epoch": 0,
     }
     TaskSignals(**good)
     with pytest.raises(ValueError, match=message):

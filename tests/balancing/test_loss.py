@@ -49,47 +49,47 @@ def dwa(epochs: list[Floats]) -> Floats:
 
 
 def test_dwa_weighs_by_the_ratio_of_the_last_two_epochs() -> None:
-    balancer = DWA()
+    balancer = DWA(steps_per_epoch=1)
     epochs = list(LOSSES.reshape(6, 5, 3))
     for number, epoch in enumerate(epochs):
         for losses in epoch:
-            found = weigh(balancer, losses=losses, epoch=number)
+            found = weigh(balancer, losses=losses, step=number)
             np.testing.assert_allclose(found, dwa(epochs[:number] or [epoch]), rtol=1e-12)
 
 
 def test_dwa_counts_a_loss_by_its_annotated_units() -> None:
-    balancer = DWA(temperature=1.0)
+    balancer = DWA(temperature=1.0, steps_per_epoch=1)
     for epoch, factor in enumerate([1.0, 0.5]):
-        weigh(balancer, losses=[2.0 * factor, 1.0], units=[30, 1], epoch=epoch)
-        weigh(balancer, losses=[6.0, 1.0], units=[10, 1], epoch=epoch)
-    found = weigh(balancer, losses=[1.0, 1.0], epoch=2)
+        weigh(balancer, losses=[2.0 * factor, 1.0], units=[30, 1], step=epoch)
+        weigh(balancer, losses=[6.0, 1.0], units=[10, 1], step=epoch)
+    found = weigh(balancer, losses=[1.0, 1.0], step=2)
     ratio = (30 * 1.0 + 10 * 6.0) / (30 * 2.0 + 10 * 6.0)
     np.testing.assert_allclose(found, 2 * softmax(np.array([ratio, 1.0])))
 
 
-def test_dwa_can_count_steps_where_there_are_no_epochs() -> None:
-    by_steps, by_epochs = DWA(steps_per_epoch=5), DWA()
+def test_dwa_counts_batches_for_an_epoch() -> None:
+    by_five, by_one = DWA(steps_per_epoch=5), DWA(steps_per_epoch=1)
     for step, losses in enumerate(LOSSES):
-        found = weigh(by_steps, losses=losses, step=step, epoch=0)
-        expected = weigh(by_epochs, losses=losses, step=step, epoch=step // 5)
+        found = weigh(by_five, losses=losses, step=step)
+        expected = weigh(by_one, losses=losses, step=step // 5)
         np.testing.assert_array_equal(found, expected)
     assert np.ptp(found) > 0
 
 
 def test_dwa_compares_the_last_two_epochs_that_had_the_task() -> None:
-    balancer = DWA()
+    balancer = DWA(steps_per_epoch=1)
     for epoch, loss in enumerate([1.0, 0.5]):
-        weigh(balancer, losses=[loss, 1.0], epoch=epoch)
-    weigh(balancer, losses=[1.0], tasks=["b"], epoch=2)  # an epoch without a
-    found = weigh(balancer, losses=[1.0, 1.0], epoch=3)
+        weigh(balancer, losses=[loss, 1.0], step=epoch)
+    weigh(balancer, losses=[1.0], tasks=["b"], step=2)  # an epoch without a
+    found = weigh(balancer, losses=[1.0, 1.0], step=3)
     np.testing.assert_allclose(found, 2 * softmax(np.array([0.25, 0.5])))
 
 
 def test_dwas_weight_does_not_jump_because_another_task_is_missing() -> None:
-    balancer = DWA()
+    balancer = DWA(steps_per_epoch=1)
     for epoch, losses in enumerate(LOSSES[:3]):
-        together = weigh(balancer, losses=losses, epoch=epoch)
-    alone = weigh(balancer, losses=[1.0], tasks=["b"], epoch=2)
+        together = weigh(balancer, losses=losses, step=epoch)
+    alone = weigh(balancer, losses=[1.0], tasks=["b"], step=2)
     assert alone[0] == pytest.approx(together[1])
 
 

@@ -112,13 +112,13 @@ def test_fairgrad_but_for_the_scale_of_its_gramian(family: str) -> None:
 
 
 def test_dwa_with_batches_of_one_size() -> None:
-    balancer, other = DWA(), scalarization.DWA()
+    balancer, other = DWA(steps_per_epoch=1), scalarization.DWA()
     for number, epoch in enumerate(LOSSES.reshape(6, 5, 3)):
         for losses in epoch:
             values = torch.tensor(losses, requires_grad=True)
             other(values).backward()
             assert values.grad is not None
-            found = weigh(balancer, losses=losses, epoch=number)
+            found = weigh(balancer, losses=losses, step=number)
             np.testing.assert_allclose(found, values.grad.numpy(), rtol=1e-12)
         other.step()
 

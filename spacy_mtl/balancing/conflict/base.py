@@ -54,6 +54,7 @@ class ConflictBalancer(Balancer):
     """
 
     needs = frozenset({"gramian"})
+    level = "pooled"
 
     def weights(self, signals: TaskSignals) -> Floats:
         norms = signals.norms

@@ -1,0 +1,438 @@
+"""How a balancer's weights reach the encoder's gradient."""
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.training import Example
+from thinc.api import SGD, Optimizer
+
+from spacy_mtl.annotation import keep_layers
+from spacy_mtl.balancing import BALANCERS, Balancer, TaskSignals
+from spacy_mtl.errors import ConfigError, GradientError
+from spacy_mtl.pipeline.balance import GradientMeter
+from spacy_mtl.pipeline.batch import SharedBatch
+from spacy_mtl.pipeline.statistics import TaskCount
+from spacy_mtl.registry import balancers
+
+from .helpers import LISTENER, NAME, head, make_nlp, shared, tagger_model, train, weights
+from .sentences import make_examples
+
+HEADS = ("tagger", "trainable_lemmatizer", "textcat")  # ner cuts its batches at random
+LAYERS = {"tagger": "tag", "trainable_lemmatizer": "lemma", "textcat": "cats"}
+Slots = dict[str, NDArray[np.float32]]
+Spy = list[tuple[Slots, dict[str, float] | None]]
+
+
+def named(method: str, **settings: Any) -> dict[str, Any]:
+    return {"@balancers": f"spacy_mtl.{method}.v1", **settings}
+
+
+def make(path: Path, balancer: dict[str, Any] | None, heads: Any = HEADS) -> Language:
+    return make_nlp(path, heads, balancer=balancer)
+
+
+def plain_sgd() -> Optimizer:
+    return SGD(0.05, L2=0.0, grad_clip=0.0, use_averages=False)
+
+
+def same(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def only(examples: list[Example], *tasks: str) -> list[Example]:
+    """The examples with the annotation of these heads alone."""
+    layers = [LAYERS[task] for task in tasks]
+    return [Example(eg.predicted.copy(), keep_layers(eg.reference, layers)) for eg in examples]
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    """What the heads handed back for each batch, and the factors that it was closed with."""
+    seen: Spy = []
+    close = SharedBatch.close
+
+    def watched(self: SharedBatch, factors: dict[str, float] | None = None) -> Any:
+        if self.buffer:
+            seen.append(({t: g.copy() for t, g in self.buffer.slots.items()}, factors))
+        return close(self, factors)
+
+    monkeypatch.setattr(SharedBatch, "close", watched)
+    return seen
+
+
+def give_fixed_weights(nlp: Language) -> None:
+    """To all heads, whatever their order in the pipeline; spaCy begins with zeros, which hand back no gradient."""
+    for name in sorted(HEADS):
+        rng = np.random.default_rng(len(name))
+        for node in nlp.get_pipe(name).model.walk():  # type: ignore[attr-defined]
+            for param in node.param_names:
+                value = rng.normal(size=node.get_param(param).shape).astype("f")
+                node.set_param(param, value)
+
+
+def settle(nlp: Language) -> None:
+    shared(nlp).model  # noqa: B018
+
+
+def test_static_weights_of_one_change_nothing(encoder_path: Path) -> None:
+    plain, static = make(encoder_path, None), make(encoder_path, named("Static"))
+    for nlp in (plain, static):
+        train(nlp, 3, plain_sgd())
+    assert same(weights(plain), weights(static))
+
+
+def test_a_static_weight_is_a_grad_factor(encoder_path: Path) -> None:
+    factor = {**LISTENER, "grad_factor": 0.25}
+    heads = {"tagger": head("tagger", factor), "textcat": head("textcat")}
+    by_listener = make(encoder_path, None, heads)
+    by_balancer = make(
+        encoder_path, named("Static", weights={"tagger": 0.25}), ["tagger", "textcat"]
+    )
+    for nlp in (by_listener, by_balancer):
+        train(nlp, 3, plain_sgd())
+    assert same(weights(by_listener), weights(by_balancer))
+
+
+@pytest.mark.parametrize("method", BALANCERS)
+def test_every_balancer_trains_with_one_backward_pass_a_batch(
+    method: str, encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    passes = []
+    backward = torch.autograd.backward
+    monkeypatch.setattr(
+        torch.autograd, "backward", lambda *a, **k: [passes.append(1), backward(*a, **k)]
+    )
+    nlp = make(encoder_path, named(method), ("tagger", "ner", "textcat", "trainable_lemmatizer"))
+    before = weights(nlp)
+    history = train(nlp, 12)
+    after = weights(nlp)
+    assert len(passes) == 12
+    assert all(np.isfinite(w).all() for w in after.values())
+    assert not same(before, after)
+    assert history[-1]["tagger"] < history[0]["tagger"]
+
+
+def test_equal_norms_as_long_as_the_plain_sum(encoder_path: Path, spy: Spy) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    give_fixed_weights(nlp)
+    train(nlp, 1, plain_sgd())
+    settle(nlp)
+    ((slots, factors),) = spy
+    assert factors is not None
+    norms = {task: np.linalg.norm(g) for task, g in slots.items()}
+    assert max(norms.values()) / min(norms.values()) > 1.5
+    weighted = [factors[task] * norm for task, norm in norms.items()]
+    np.testing.assert_allclose(weighted, weighted[0], rtol=1e-4)
+    plain = np.linalg.norm(sum(slots.values()))
+    balanced = np.linalg.norm(sum(factors[task] * g for task, g in slots.items()))
+    np.testing.assert_allclose(balanced, plain, rtol=1e-4)
+
+
+def test_the_user_s_weights_say_how_long_a_gradient_is_to_be(encoder_path: Path, spy: Spy) -> None:
+    nlp = make(encoder_path, named("NormEqual", weights={"tagger": 3.0}))
+    give_fixed_weights(nlp)
+    train(nlp, 1, plain_sgd())
+    settle(nlp)
+    ((slots, factors),) = spy
+    assert factors is not None
+    length = {task: factors[task] * np.linalg.norm(g) for task, g in slots.items()}
+    assert length["tagger"] == pytest.approx(3 * length["textcat"], rel=1e-4)
+
+
+def test_a_batch_with_fewer_units_than_usual_counts_for_less(encoder_path: Path, spy: Spy) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    give_fixed_weights(nlp)
+    examples = make_examples(nlp.vocab)
+    for _ in range(30):
+        nlp.update(examples, sgd=False)
+    few = [*only(examples, "trainable_lemmatizer", "textcat"), *only(examples[2:3], "tagger")]
+    nlp.update(few, sgd=False)
+    settle(nlp)
+    (before, after) = (factors for _, factors in spy[-2:])
+    assert before is not None
+    assert after is not None
+    assert after["tagger"] < 2 * before["tagger"]  # and not seven times
+
+
+@pytest.mark.parametrize("method", ["NormEqual", "UPGrad", "FAMO", "PCGrad"])
+def test_the_order_of_the_heads_changes_nothing(method: str, encoder_path: Path) -> None:
+    factors = []
+    for heads in (HEADS, HEADS[::-1]):
+        config = {name: head(name) for name in heads}
+        nlp = make(encoder_path, named(method), config)
+        give_fixed_weights(nlp)
+        train(nlp, 1, plain_sgd())
+        settle(nlp)
+        balance = shared(nlp).balance
+        assert balance is not None
+        factors.append(balance.factors)
+    assert factors[0] == pytest.approx(factors[1])
+
+
+@pytest.mark.parametrize("method", ["NormEqual", "UPGrad", "DWA", "GradNorm"])
+def test_documents_that_no_task_is_annotated_for_change_no_factor(
+    method: str, encoder_path: Path
+) -> None:
+    heads = {name: {**head(name), "factory": f"masked_{name}"} for name in HEADS}
+    factors = []
+    for n_others in (0, 3):
+        nlp = make(encoder_path, named(method), heads)
+        examples = make_examples(nlp.vocab)
+        batch = [*only(examples, "tagger"), *only(examples, *HEADS[1:])]
+        others = [Example(nlp.make_doc("Who is it ?"), nlp.make_doc("Who is it ?"))] * n_others
+        for _ in range(3):
+            nlp.update([*batch, *copy.deepcopy(others)], sgd=plain_sgd())
+        settle(nlp)
+        balance = shared(nlp).balance
+        assert balance is not None
+        factors.append(balance.factors)
+    assert factors[0] == pytest.approx(factors[1], rel=1e-3)
+
+
+def test_only_tasks_with_gold_in_the_batch_are_weighed(encoder_path: Path) -> None:
+    seen: list[TaskSignals] = []
+
+    @balancers("test.Recorder.v1")
+    class Recorder(Balancer):
+        """Remembers what it was asked."""
+
+        needs = frozenset({"gramian", "losses"})
+
+        def weights(self, signals: TaskSignals) -> Any:
+            seen.append(signals)
+            return [1.0] * len(signals.tasks)
+
+    nlp = make(encoder_path, {"@balancers": "test.Recorder.v1"})
+    examples = make_examples(nlp.vocab)
+    optimizer = plain_sgd()
+    losses: dict[str, float] = {}
+    nlp.update(only(examples, "tagger"), sgd=optimizer, losses=losses)
+    nlp.update(only(examples, "tagger", "trainable_lemmatizer"), sgd=optimizer)
+    nlp.update([nlp_example(nlp)], sgd=optimizer)
+    settle(nlp)
+    assert [s.tasks for s in seen] == [("tagger",), ("tagger", "trainable_lemmatizer")]
+    n_tokens = sum(len(eg.reference) for eg in examples)
+    assert seen[0].units.tolist() == [n_tokens]
+    assert seen[0].need("losses").tolist() == pytest.approx([losses["tagger"] / n_tokens])
+    assert [s.step for s in seen] == [0, 1]
+
+
+def nlp_example(nlp: Language) -> Example:
+    """Without annotation."""
+    return Example(nlp.make_doc("Who is it ?"), nlp.make_doc("Who is it ?"))
+
+
+def test_a_balancer_that_does_not_look_is_shown_nothing(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make(encoder_path, named("Static", weights={"tagger": 2.0}))
+    monkeypatch.setattr(GradientMeter, "measure", None)
+    train(nlp, 2)
+    settle(nlp)
+    assert shared(nlp).statistics is None
+
+
+@pytest.mark.parametrize("method", sorted(BALANCERS))
+@pytest.mark.parametrize("way", ["disk", "bytes"])
+def test_training_goes_on_exactly(
+    method: str, way: str, encoder_path: Path, tmp_path: Path
+) -> None:
+    settings = {"steps_per_epoch": 2} if method == "DWA" else {}
+    heads = {"tagger": head("tagger"), "textcat": head("textcat")}
+    straight = make(encoder_path, named(method, **settings), heads)
+    straight.to_disk(tmp_path / "start")
+    train(straight, 8, plain_sgd())
+    first = spacy.load(tmp_path / "start")
+    train(first, 4, plain_sgd())
+    if way == "disk":
+        first.to_disk(tmp_path / "half")
+        second = spacy.load(tmp_path / "half")
+    else:
+        second = spacy.load(tmp_path / "start").from_bytes(first.to_bytes())
+    train(second, 4, plain_sgd())
+    assert same(weights(straight), weights(second))
+    assert shared(straight).balance.to_bytes() == shared(second).balance.to_bytes()  # type: ignore[union-attr]
+
+
+def test_another_method_starts_anew_and_another_state_is_refused(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    train(nlp, 2)
+    nlp.to_disk(tmp_path)
+    other = {f"components.{NAME}.balancer": named("FAMO")}
+    assert shared(spacy.load(tmp_path, config=other)).balance.factors == {}  # type: ignore[union-attr]
+    assert (
+        shared(spacy.load(tmp_path, config={f"components.{NAME}.balancer": None})).balance is None
+    )
+    file = tmp_path / NAME / "balancer.json"
+    state = json.loads(file.read_text())
+    state["balancer"]["more"] = 1
+    file.write_text(json.dumps(state))
+    with pytest.raises(ConfigError, match="cannot go on from the saved state"):
+        spacy.load(tmp_path)
+    file.unlink()
+    train(spacy.load(tmp_path), 1)
+
+
+def test_copies_know_no_heads(encoder_path: Path) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    train(nlp, 1)
+    own = shared(nlp)
+    assert len(pickle.dumps(own)) < 1.2 * len(pickle.dumps(own.model)) + 20_000
+    copied = pickle.loads(pickle.dumps(own))
+    assert copied._heads == {}
+    assert copied.statistics.heads == {}
+    assert set(own._heads) == set(HEADS)
+    loaded = pickle.loads(pickle.dumps(nlp))
+    train(loaded, 1)
+
+
+def test_a_task_of_the_settings_must_exist(encoder_path: Path) -> None:
+    balancer = named("Static", weights={"tager": 2.0})
+    with pytest.raises(ConfigError, match=r"weight for `tager`.*`tagger`, `trainable_lemmatizer`"):
+        make(encoder_path, balancer)
+
+
+@pytest.mark.parametrize("returned", [[1.0], [1.0, np.nan, 1.0], "much"])
+def test_bad_weights_of_a_user_s_balancer_are_named(returned: Any, encoder_path: Path) -> None:
+    class Broken(Balancer):
+        """Returns nonsense."""
+
+        def weights(self, signals: TaskSignals) -> Any:
+            return returned
+
+    name = f"test.Broken{len(returned)}.v1"
+    balancers(name, func=Broken)
+    nlp = make(encoder_path, {"@balancers": name})
+    with pytest.raises(ValueError, match="Broken"):
+        train(nlp, 2)
+
+
+def test_a_gradient_that_is_not_finite_is_named(encoder_path: Path) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    train(nlp, 1)
+    textcat: Any = nlp.get_pipe("textcat")
+    for node in textcat.model.walk():
+        if node.has_param("W"):
+            node.set_param("W", node.get_param("W") * np.nan)
+    with pytest.raises(GradientError, match=r"that `textcat` sent"):
+        train(nlp, 2)
+
+
+# ---- on different documents
+
+
+def pair(path: Path, tags: tuple[str, str]) -> tuple[float, float]:
+    """Token-level and pooled cosine of two taggers with the same weights, each annotated for documents of its own, all
+    of whose tokens have the one tag in the first head's documents, and the other in the second's."""
+    heads = {n: {"factory": "masked_tagger", "model": tagger_model()} for n in ("one", "two")}
+    nlp = make_nlp(path, heads, initialize=False, balancer=named("UPGrad"))
+    docs = [(n, t) for n in heads for t in ("It is so .", "Who knows ?")]
+
+    def examples() -> list[Example]:
+        made = []
+        for name, text in docs:
+            doc = nlp.make_doc(text)
+            eg = Example.from_dict(doc, {"tags": [tags[name == "two"]] * len(doc)})
+            eg.reference.user_data["spacy_mtl.tasks"] = frozenset([name])
+            made.append(eg)
+        return made
+
+    def both() -> list[Example]:
+        return [Example.from_dict(nlp.make_doc("a b"), {"tags": ["N", "V"]})]
+
+    nlp.initialize(both)
+    one, two = (nlp.get_pipe(name) for name in heads)
+    rng = np.random.default_rng(0)
+    for nodes in zip(one.model.walk(), two.model.walk(), strict=True):  # type: ignore[attr-defined]
+        for name in nodes[0].param_names:
+            value = rng.normal(size=nodes[0].get_param(name).shape).astype("f")
+            for node in nodes:
+                node.set_param(name, value.copy())
+    measured = []
+    measure = GradientMeter.measure
+
+    def watched(self: GradientMeter, *args: Any) -> Any:
+        measured.append(measure(self, *args))
+        return measured[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GradientMeter, "measure", watched)
+        nlp.update(examples(), sgd=False)
+        settle(nlp)
+    (pull,) = measured
+    assert pull.tasks == ("one", "two")
+    token, pooled = (k / np.sqrt(np.outer(np.diag(k), np.diag(k))) for k in pull.read())
+    return float(token[0, 1]), float(pooled[0, 1])
+
+
+def test_pooled_gradients_tell_agreement_on_different_documents(encoder_path: Path) -> None:
+    token, pooled = pair(encoder_path, ("N", "N"))
+    assert token == 0.0
+    assert pooled > 0.9
+
+
+def test_pooled_gradients_tell_conflict_on_different_documents(encoder_path: Path) -> None:
+    token, pooled = pair(encoder_path, ("N", "V"))
+    assert token == 0.0
+    assert pooled < -0.9
+
+
+# ---- the meter alone
+
+
+def measure(
+    meter: GradientMeter, units: int = 1, **slots: NDArray[np.float32]
+) -> dict[str, NDArray[Any]]:
+    pull = meter.measure(slots, {task: TaskCount(units=units) for task in slots})
+    assert pull is not None
+    return dict(zip(("token", "pooled"), pull.read(), strict=True))
+
+
+def test_the_gramians_are_plain_inner_products() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(7, 5)).astype("f") for _ in range(2))
+    found = measure(GradientMeter(), b=b, a=a)
+    expected = [[(a * a).sum(), (a * b).sum()], [(a * b).sum(), (b * b).sum()]]
+    np.testing.assert_allclose(found["token"], expected, rtol=1e-5)
+    sums = np.stack([a.sum(axis=0), b.sum(axis=0)])
+    np.testing.assert_allclose(found["pooled"], sums @ sums.T, rtol=1e-5)
+
+
+def test_pooled_gradients_are_averaged_over_batches_and_age() -> None:
+    meter = GradientMeter()
+    one, other = np.eye(4, dtype="f")[:1], np.eye(4, dtype="f")[1:2]
+    measure(meter, a=one)
+    found = measure(meter, a=other, b=one)["pooled"]
+    np.testing.assert_allclose(found, [[0.9**2 + 0.1**2, 0.9], [0.9, 1.0]], rtol=1e-5)
+    for _ in range(50):
+        measure(meter, b=one)
+    found = measure(meter, a=one, b=one)["pooled"]
+    np.testing.assert_allclose(found, [[1.0, 1.0], [1.0, 1.0]], rtol=1e-5)
+
+
+def test_the_state_survives_json() -> None:
+    rng = np.random.default_rng(0)
+    make_slots: Callable[[], Slots] = lambda: {  # noqa: E731
+        t: rng.normal(size=(3, 4)).astype("f") for t in "ab"
+    }
+    straight, resumed = GradientMeter(), GradientMeter()
+    for _ in range(3):
+        measure(straight, **make_slots())
+    resumed.load_state_dict(json.loads(json.dumps(straight.state_dict())))
+    slots = make_slots()
+    a, b = measure(straight, units=9, **slots), measure(resumed, units=9, **slots)
+    assert all(np.array_equal(a[level], b[level]) for level in a)
+    assert straight.units == resumed.units
