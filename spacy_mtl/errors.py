@@ -106,8 +106,8 @@ def wrong_width(task: str, *, width: int, expected: int, upstream: str) -> Confi
 def not_a_balancer(value: object, *, name: str) -> ConfigError:
     return ConfigError(
         f"`components.{name}.balancer = {value!r}` is not a balancer. Name one in `[components.{name}.balancer]`, such "
-        'as `@balancers = "spacy_mtl.NormEqual.v1"`, or set it to `null` for the plain sum of the gradients. A balancer '
-        "of your own is a subclass of `spacy_mtl.balancing.Balancer`."
+        'as `@balancers = "spacy_mtl.NormEqual.v1"`, or set it to `null` for the plain sum of the gradients. A '
+        "balancer of your own is a subclass of `spacy_mtl.balancing.Balancer`."
     )
 
 
@@ -122,6 +122,13 @@ def bad_balancer_weights(balancer: object, weights: object, *, tasks: Iterable[s
     return ValueError(
         f"`{type(balancer).__name__}.weights` returned {weights!r} for the tasks {listed(tasks)}. It must return one "
         "finite number for each of them, in their order."
+    )
+
+
+def needs_gradients(key: str, value: object) -> ConfigError:
+    return ConfigError(
+        f"`training.logger.{key} = {value!r}` needs what `gradients = false` switches off. Set `gradients = true`, or "
+        f"leave `{key}` out."
     )
 
 

@@ -23,25 +23,46 @@ def make_task_logger(
     progress_bar: str | None = None,
     console_output: bool = True,
     output_file: str | Path | None = None,
+    gradients: bool = True,
+    steps_file: str | Path | None = None,
+    audit_every: int = 0,
 ) -> Callable[[Language, IO[str], IO[str]], tuple[LogStep, Finalize]]:
     """A table with one row per evaluation (`spacy_mtl.TaskLogger.v1`).
 
     Columns: epoch, step; for each head the mean loss of an annotated unit since the last row (`tagger/token`) and the
     words of annotated documents that it has seen so far; the scores with a weight, times 100, and the weighted score.
-    A dash stands for a head that has seen nothing.
+    A dash stands for a head that has seen nothing. With `gradients`, also for each head its `pull`, the percentage that
+    its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of heads
+    whose pooled gradients point against each other.
+
+    Loggers that stand behind it in a `spacy.ChainLogger.v1` (W&B, MLflow, ClearML) get the numbers among the scores, as
+    `spacy_mtl.tagger.share` and so on.
 
     progress_bar: `eval`: steps until the next evaluation; `train`: until the end; null (default): none.
     console_output: whether to print the table. Default: true.
     output_file: append the same numbers to this file, a line of JSON for each evaluation.
+    gradients: whether to measure how the heads pull at the encoder, in every batch. Default: true.
+    steps_file: append to this file a line of JSON for each batch: units, loss, gradient, factor and share of each head,
+        and the cosine of each pair. It is written at each evaluation. Default: null.
+    audit_every: in every so many batches run the encoder's backward pass once more for each head, to see how often the
+        pooled cosine has the sign of the true one, between the gradients of the encoder's parameters. 0 (default): never.
 
-    Raises ConfigError for an unknown progress bar or a pipeline without a shared_transformer.
+    Raises ConfigError for an unknown progress bar, settings that do not go together, or a pipeline without a
+    shared_transformer.
     """
     if progress_bar is not None and progress_bar not in BARS:
         raise errors.not_one_of(progress_bar, key="training.logger.progress_bar", choices=BARS)
+    if audit_every < 0:
+        key = "training.logger.audit_every"
+        raise errors.bad_setting(audit_every, key=key, need="a whole number, at least 0")
+    for key, value in (("steps_file", steps_file), ("audit_every", audit_every)):
+        if value and not gradients:
+            raise errors.needs_gradients(key, value)
 
     def setup(
         nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
     ) -> tuple[LogStep, Finalize]:
+        from .pipeline.diagnostics import GradientLog
         from .pipeline.shared_transformer import SharedTransformer
         from .pipeline.statistics import TaskStatistics
 
@@ -49,8 +70,11 @@ def make_task_logger(
         if not shared:
             raise errors.no_shared_transformer("training.logger")
         statistics = TaskStatistics.of(nlp)
+        if gradients:
+            statistics.gradients = GradientLog(audit_every)
         shared[0].statistics = statistics
-        log = TaskLog(nlp, statistics, stdout if console_output else None, output_file)
+        console = stdout if console_output else None
+        log = TaskLog(nlp, statistics, console, output_file, steps_file)
         bar = Progress(nlp, progress_bar, stderr)
 
         def log_step(info: Info | None) -> None:
@@ -73,22 +97,31 @@ def make_task_logger(
 class TaskLog:
     """Writes the rows.
 
-    stdout: where the table goes, None for nowhere. output_file: where the lines of JSON go.
+    stdout: where the table goes, None for nowhere. output_file, steps_file: where the lines of JSON go.
     """
 
     def __init__(
-        self, nlp: Language, statistics: Any, stdout: IO[str] | None, output_file: Any
+        self,
+        nlp: Language,
+        statistics: Any,
+        stdout: IO[str] | None,
+        output_file: str | Path | None,
+        steps_file: str | Path | None = None,
     ) -> None:
         self.statistics = statistics
         self.stdout = stdout
         self.output_file = None if output_file is None else Path(output_file)
-        if self.output_file is not None:
-            self.output_file.parent.mkdir(parents=True, exist_ok=True)
+        self.steps_file = None if steps_file is None else Path(steps_file)
+        for path in (self.output_file, self.steps_file):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
         weights = nlp.config.interpolate()["training"]["score_weights"]
         self.scores = [name for name, weight in weights.items() if weight is not None]
         columns = ["E", "#"]
         for task in statistics.heads:
             columns += [f"{task}/{statistics.unit(task).removesuffix('s')}", "words"]
+            columns += ["pull"] * self._shows_gradients
+        columns += ["clash"] * self._shows_gradients
         columns += [*self.scores, "Score"]
         header, self.widths, self.aligns = setup_table(
             cols=columns, widths=[3, 6] + [6] * (len(columns) - 2), max_width=22
@@ -100,10 +133,15 @@ class TaskLog:
     def row(self, info: Info) -> None:
         """Write what has happened since the last evaluation."""
         recent, total = self.statistics.take(), self.statistics.total
+        gradients = self._gradients()
         cells = [str(info["epoch"]), str(info["step"])]
         for task, count in recent.items():
             loss = count.loss_per_unit
             cells += ["-" if loss is None else f"{loss:.4f}", short(total[task].words)]
+            if gradients is not None:
+                cells.append(percent(gradients["tasks"].get(task, {}).get("share")))
+        if gradients is not None:
+            cells.append(percent(gradients["conflict"]))
         scores = {name: _score(info, name) for name in self.scores}
         cells += ["-" if value is None else f"{value:.2f}" for value in scores.values()]
         self._write([*cells, f"{info['score']:.2f}"])
@@ -128,8 +166,26 @@ class TaskLog:
                     for task, count in recent.items()
                 },
             }
-            with self.output_file.open("a", encoding="utf8") as stream:
-                stream.write(srsly.json_dumps(record) + "\n")
+            if gradients is not None:
+                record["gradients"] = gradients
+            _append(self.output_file, [record])
+        if gradients is not None:
+            info["other_scores"]["spacy_mtl"] = {**gradients["tasks"], **gradients["pairs"]}
+
+    @property
+    def _shows_gradients(self) -> bool:
+        return self.statistics.gradients is not None
+
+    def _gradients(self) -> dict[str, Any] | None:
+        """How the heads pulled since the last row. Batch by batch it goes to `steps_file`."""
+        if not self._shows_gradients:
+            return None
+        from .pipeline.diagnostics import summarize
+
+        records = self.statistics.gradients.take()
+        if self.steps_file is not None:
+            _append(self.steps_file, [record.as_json() for record in records])
+        return summarize(records)
 
     def _write(self, cells: list[str]) -> None:
         if self.stdout is not None:
@@ -181,6 +237,20 @@ def short(number: int) -> str:
         if number >= limit:
             return f"{number / limit:.3g}{suffix}"
     return str(number)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent.
+
+    >>> percent(0.123), percent(None)
+    ('12', '-')
+    """
+    return "-" if share is None else f"{100 * share:.0f}"
+
+
+def _append(path: Path, records: list[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf8") as stream:
+        stream.writelines(srsly.json_dumps(record) + "\n" for record in records)
 
 
 def _score(info: Info, name: str) -> float | None:

@@ -5,14 +5,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import spacy
 from spacy.language import Language
 from spacy.training import Example
+from spacy_loggers.chain import chain_logger_v1
+from spacy_loggers.util import dict_to_dot
 
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.errors import ConfigError
 from spacy_mtl.logger import make_task_logger
+from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 from .pipeline.conftest import encoder_path
@@ -102,7 +106,7 @@ def test_unannotated_documents_do_not_change_a_loss_per_unit(nlp: Language) -> N
 
 def test_a_row_shows_losses_words_and_scores(nlp: Language, tmp_path: Path) -> None:
     out, path = io.StringIO(), tmp_path / "deep" / "log.jsonl"
-    log_step, finalize = make_task_logger(output_file=path)(nlp, out, out)
+    log_step, finalize = make_task_logger(output_file=path, gradients=False)(nlp, out, out)
     update(nlp, batch(nlp, "tag"))
     log_step(None)
     log_step(info())
@@ -130,6 +134,92 @@ def test_a_row_shows_losses_words_and_scores(nlp: Language, tmp_path: Path) -> N
     assert records[0]["tasks"]["ner"]["loss_per_unit"] is None
     assert records[0]["scores"] == {"tag_acc": 0.9}
     assert shared(nlp).statistics is None
+
+
+def with_fixed_weights(nlp: Language) -> Language:
+    """spaCy's output layers begin with zeros, which hand back no gradient."""
+    for name in ("tagger", "masked_textcat"):
+        rng = np.random.default_rng(len(name))
+        for node in nlp.get_pipe(name).model.walk():  # type: ignore[attr-defined]
+            for param in node.param_names:
+                node.set_param(param, rng.normal(size=node.get_param(param).shape).astype("f"))
+    return nlp
+
+
+def test_a_row_shows_how_the_heads_pull(nlp: Language, tmp_path: Path) -> None:
+    out, rows, steps = io.StringIO(), tmp_path / "rows.jsonl", tmp_path / "steps.jsonl"
+    seen: list[Any] = []
+
+    def second(*_: Any) -> tuple[Any, Any]:
+        return lambda info: seen.append(dict_to_dot((info or {}).get("other_scores", {}))), str
+
+    first = make_task_logger(output_file=rows, steps_file=steps, audit_every=2)
+    log_step, finalize = chain_logger_v1(first, second)(with_fixed_weights(nlp), out, out)
+    log_step(info())
+    for layers in (["tag", "cats"], ["tag"], []):
+        update(nlp, batch(nlp, *layers))
+        log_step(None)
+    log_step(info(step=20))
+    log_step(info(step=30))
+    finalize()
+    header, _, empty, row, after = out.getvalue().splitlines()
+    columns = header.split()
+    assert columns[:6] == ["E", "#", "TAGGER/TOKEN", "WORDS", "PULL", "NER/TOKEN"]
+    assert columns.count("PULL") == 4
+    assert columns[14] == "CLASH"
+    assert empty.split()[4] == after.split()[4] == "-"
+    assert empty.split()[14] == after.split()[14] == "-"
+    assert 0 < int(row.split()[4]) < 100
+    assert row.split()[14] in ("0", "100")
+
+    records = [json.loads(line) for line in steps.read_text().splitlines()]
+    assert [record["batch"] for record in records] == [0, 1]
+    assert set(records[0]["tasks"]) == {"tagger", "textcat", "masked_textcat"}
+    assert sum(task["share"] for task in records[0]["tasks"].values()) == pytest.approx(1.0)
+    assert records[1]["tasks"]["tagger"]["share"] == 1.0
+    assert records[1]["cosines"] == {}
+    cosine = records[0]["cosines"]["masked_textcat/tagger"]
+    assert -1 <= cosine <= 1
+    audited = records[0]["audit"]["masked_textcat/tagger"]
+
+    written = [json.loads(line)["gradients"] for line in rows.read_text().splitlines()][1]
+    assert written["pairs"]["masked_textcat/tagger"]["conflict"] == float(cosine < 0)
+    right = float(np.sign(cosine) == np.sign(audited["parameters"]))
+    assert written["audit"]["pairs"] == 1
+    assert written["audit"]["pooled_sign_right"] == right
+    mean = np.mean([record["tasks"]["tagger"]["share"] for record in records])
+    assert written["tasks"]["tagger"]["share"] == pytest.approx(mean)
+    assert seen[-2]["spacy_mtl.tagger.share"] == pytest.approx(mean)
+    assert seen[-2]["spacy_mtl.masked_textcat/tagger.cosine"] == pytest.approx(cosine)
+
+
+def test_an_audit_finds_the_gradients_of_the_parameters(nlp: Language) -> None:
+    with_fixed_weights(nlp)
+    statistics = TaskStatistics.of(nlp)
+    statistics.gradients = GradientLog(audit_every=1)
+    shared(nlp).statistics = statistics
+    gradients = []
+    for layers in (["tag"], ["cats"], ["tag", "cats"]):
+        nlp.update(batch(nlp, *layers), sgd=False)
+        shared(nlp).model  # noqa: B018
+        found = shared(nlp).shim.take_gradients().values()
+        gradients.append(np.concatenate([p.grad.numpy().ravel() for p in found]))  # type: ignore[union-attr]
+        shared(nlp).shim.drop_gradients()
+        for name in nlp.pipe_names[1:]:
+            nlp.get_pipe(name).model.finish_update(make_optimizer(0.0))  # type: ignore[attr-defined]
+    both = statistics.gradients.take()[-1]
+    tags, cats, _ = gradients
+    # spaCy's own textcat has a gradient as well, for the zeros that it starts with
+    norms = np.linalg.norm(tags) * np.linalg.norm(cats)
+    true, _ = both.audit[("masked_textcat", "tagger")]
+    assert true == pytest.approx(tags @ cats / norms, rel=1e-3)
+
+
+def test_what_is_not_measured_cannot_be_written() -> None:
+    with pytest.raises(ConfigError, match=r"`training\.logger\.audit_every = 5`.*gradients = true"):
+        make_task_logger(gradients=False, audit_every=5)
+    with pytest.raises(ConfigError, match=r"audit_every = -1"):
+        make_task_logger(audit_every=-1)
 
 
 def test_the_table_can_be_left_out(nlp: Language) -> None:

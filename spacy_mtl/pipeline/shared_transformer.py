@@ -317,13 +317,23 @@ class SharedTransformer(TrainablePipe):
 
     def _weigh(self, batch: SharedBatch) -> dict[str, float] | None:
         """The factor on each head's gradient; None for the plain sum."""
-        statistics, balance = self.statistics, self.balance
-        if not batch.buffer or balance is None:
+        statistics, balance, slots = self.statistics, self.balance, batch.buffer.slots
+        log = None if statistics is None else statistics.gradients
+        if not slots or (balance is None and log is None):
             return None
         counts = {} if statistics is None else statistics.batch
-        slots = batch.buffer.slots
-        pull = self.meter.measure(slots, counts) if balance.measures else None
-        return balance.weigh(tuple(sorted(slots)), counts, pull)
+        wanted = log is not None or (balance is not None and balance.measures)
+        pull = self.meter.measure(slots, counts) if wanted else None
+        factors = None
+        if balance is not None:
+            looked = pull if balance.measures else None
+            factors = balance.weigh(tuple(sorted(slots)), counts, looked)
+        if log is not None:
+            true = None
+            if log.audits_next and pull is not None:
+                true = self.shim.gradient_gramian([slots[task] for task in pull.tasks])
+            log.add(pull, factors, counts, true)
+        return factors
 
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, None

@@ -78,6 +78,9 @@ class EncoderShim(Shim):
         self.encoder: HuggingFaceEncoder | None = None
         self.window = self.stride = 0
         self.loss_scale = LossScale()
+        self._graph: torch.Tensor | None = (
+            None  # the token vectors whose backward pass is still to be run
+        )
 
     # ---- loading
 
@@ -172,13 +175,33 @@ class EncoderShim(Shim):
         if not Y.requires_grad:
             return torch2xp(Y), lambda dY: []
 
+        self._graph = Y
+
         def backprop(dY: Array) -> list[Any]:
+            if self._graph is Y:
+                self._graph = None
             d_tokens = xp2torch(dY, device=Y.device)
             assert d_tokens.shape == Y.shape
             torch.autograd.backward(Y, d_tokens * self._loss_scale())
             return []
 
         return torch2xp(Y.detach()), backprop
+
+    def gradient_gramian(self, gradients: list[Array]) -> Array:
+        """[A, A] inner products of what A gradients of the last batch's token vectors, [T, width] each, are to the
+        encoder's parameters. One backward pass for each, beside the one that trains; holds A sets of gradients."""
+        Y = self._graph
+        assert Y is not None
+        parameters = [p for p in self.require().model.parameters() if p.requires_grad]
+        found = []
+        for gradient in gradients:
+            d_tokens = xp2torch(gradient, device=Y.device) * self._loss_scale()
+            grads = torch.autograd.grad(
+                Y, parameters, d_tokens, retain_graph=True, allow_unused=True
+            )
+            found.append(torch.cat([g.float().ravel() for g in grads if g is not None]))
+        stacked = torch.stack(found)
+        return torch2xp(stacked @ stacked.T / self._loss_scale() ** 2)
 
     def __call__(self, inputs: EncoderInput, is_train: bool) -> tuple[Array, Callable[..., Any]]:
         return self.begin_update(inputs) if is_train else (self.predict(inputs), lambda dY: [])

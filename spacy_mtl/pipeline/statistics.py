@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spacy.language import Language
 from spacy.pipeline.entity_linker import EntityLinker
@@ -11,6 +11,9 @@ from spacy.training import Example
 
 from ..annotation import count_units, heads_of, unit_of
 from .heads.masking import AnnotatedOnly
+
+if TYPE_CHECKING:
+    from .diagnostics import GradientLog
 
 
 @dataclass
@@ -41,6 +44,7 @@ class TaskStatistics:
     heads: components by name.
     recent: since the last `take`. total: since the beginning. batch: of the batch that began last; its losses are there
         when it has ended.
+    gradients: if there is one, the shared_transformer also tells it how the heads pull.
 
     A copy or a pickle knows no heads.
     """
@@ -48,6 +52,7 @@ class TaskStatistics:
     heads: dict[str, Any]
     recent: dict[str, TaskCount] = field(default_factory=dict)
     total: dict[str, TaskCount] = field(default_factory=dict)
+    gradients: "GradientLog | None" = None
 
     def __post_init__(self) -> None:
         for name in self.heads:
