@@ -32,8 +32,8 @@ def make_task_logger(
     Columns: epoch, step; for each head the mean loss of an annotated unit since the last row (`tagger/token`) and the
     words of annotated documents that it has seen so far; the scores with a weight, times 100, and the weighted score.
     A dash stands for a head that has seen nothing. With `gradients`, also for each head its `pull`, the percentage that
-    its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of heads
-    whose pooled gradients point against each other.
+    its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of
+    heads whose pooled gradients point against each other.
 
     Loggers that stand behind it in a `spacy.ChainLogger.v1` (W&B, MLflow, ClearML) get the numbers among the scores, as
     `spacy_mtl.tagger.share` and so on.
@@ -45,7 +45,8 @@ def make_task_logger(
     steps_file: append to this file a line of JSON for each batch: units, loss, gradient, factor and share of each head,
         and the cosine of each pair. It is written at each evaluation. Default: null.
     audit_every: in every so many batches run the encoder's backward pass once more for each head, to see how often the
-        pooled cosine has the sign of the true one, between the gradients of the encoder's parameters. 0 (default): never.
+        pooled cosine has the sign of the true one, between the gradients of the encoder's parameters. 0 (default):
+        never.
 
     Raises ConfigError for an unknown progress bar, settings that do not go together, or a pipeline without a
     shared_transformer.
