@@ -51,13 +51,33 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "ner last: gradient repaired": {"order": NER_LAST, "masked": False, "one": True},
     "ner last: target repaired": {"order": NER_LAST, "peer": True, "masked": True},
     "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True},
+    "balanced: plain sum": {"order": NER_FIRST, "balancer": None},
+    **{
+        f"balanced: {method}": {
+            "order": NER_FIRST,
+            "balancer": {"@balancers": f"spacy_mtl.{method}.v1"},
+        }
+        for method in (
+            "NormEqual",
+            "GradNorm",
+            "DBMTL",
+            "Uncertainty",
+            "FAMO",
+            "PCGrad",
+            "CAGrad",
+            "IMTLG",
+            "AlignedMTL",
+            "UPGrad",
+        )
+    },
 }
 NOTE = f"""Mean and sample standard deviation over seeds, in points. `gold`: thousands of words that carried the task's
 gold, and the updates in which there were any. A pipeline *alone* has the config of `spacy_mtl` and one head; with the
 same batch size it makes fewer updates in the same epochs, with the same number of updates its batches are smaller.
 `spacy_mtl` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads. spacy-transformers and the rows
 `ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {ONE_RATE}) for all. spaCy's stock
-behaviour is `spacy-transformers, ner last`.
+behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are `spacy_mtl` with a balancer in place of the static
+weight of 50 on the classifier's gradient.
 """
 
 
@@ -118,6 +138,9 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
     if not settings.get("masked", True):
         config["components"]["textcat"]["factory"] = "textcat"
         config["components"]["textcat"]["scorer"] = {"@scorers": "spacy_mtl.MaskedTextcatScorer.v1"}
+    if "balancer" in settings:
+        config["components"]["shared_transformer"]["balancer"] = settings["balancer"]
+        config["components"]["textcat"]["model"]["tok2vec"].pop("grad_factor")
     updates = count_updates(config)
     set_updates(config, updates)
     return {"updates": updates, **run(config, updates)}
