@@ -5,6 +5,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..types import EncoderInput, MicroBatch, Pooling
+from .embeddings import looked_up_once
 from .pooling import pool
 from .precision import autocast
 
@@ -25,7 +26,7 @@ def encode_tokens(
     device = next(model.parameters()).device
     if not inputs.micro_batches:
         return torch.zeros((len(inputs.token_lengths), model.config.hidden_size), device=device)
-    with autocast(device, dtype):
+    with autocast(device, dtype), looked_up_once(model, inputs.micro_batches):
         rows = [_encode(model, batch, device) for batch in inputs.micro_batches]
     hidden = torch.cat([r.flatten(0, 1) for r in rows])
     hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
