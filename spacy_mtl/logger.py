@@ -35,6 +35,8 @@ def make_task_logger(
     its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of
     heads whose pooled gradients point against each other.
 
+    The step at which each head's main score was best is kept in `best_steps` of the pipeline's meta.json.
+
     Loggers that stand behind it in a `spacy.ChainLogger.v1` (W&B, MLflow, ClearML) get the numbers among the scores, as
     `spacy_mtl.tagger.share` and so on.
 
@@ -83,6 +85,8 @@ def make_task_logger(
                 bar.step()
                 return
             bar.close()
+            shared[0].worst_task.note_step(info["step"])
+            nlp.meta["best_steps"] = dict(shared[0].worst_task.best_steps)
             log.row(info)
             bar.start(info)
 

@@ -21,6 +21,7 @@ from spacy.util import logger
 
 from .annotation import has_categories, is_annotated, keep_layers
 from .corpora.sources import source_of
+from .worst_task import KEY, WorstTask, main_score
 
 ScoreFunction = Callable[..., dict[str, Any]]
 Scores = dict[str, Any]
@@ -59,14 +60,18 @@ class TaskScorer:
 
     In the evaluations of `spacy train`, a score that cannot be computed for lack of annotated documents keeps its last
     value, or is 0.0 if it never had one; spaCy would drop it from `[training.score_weights]` for good. Elsewhere it is
-    None.
+    None. There it also adds `worst_task`, with which `[training.score_weights]` can choose the checkpoint whose worst
+    task is best (see `spacy_mtl.worst_task.WorstTask`).
 
-    scorer: the head's own. component: the head.
+    scorer: the head's own. component: the head. worst_task: follows all heads of the pipeline.
     """
 
-    def __init__(self, scorer: ScoreFunction, component: Any) -> None:
+    def __init__(
+        self, scorer: ScoreFunction, component: Any, worst_task: WorstTask | None = None
+    ) -> None:
         self.scorer = scorer
         self.component = component
+        self.worst_task = worst_task
         self.last: Scores = {}
 
     def __call__(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
@@ -81,7 +86,13 @@ class TaskScorer:
         for name, part in by_source.items():
             found = scores if len(part) == len(annotated) else self._score(part, **kwargs)
             scores |= {f"{k}@{name}": v for k, v in found.items() if _is_number(v)}
-        return self._held(scores, n_annotated=len(annotated)) if is_training() else scores
+        if not is_training():
+            return scores
+        scores = self._held(scores, n_annotated=len(annotated))
+        main = main_score(self.component, scores)
+        if self.worst_task is not None and main is not None:
+            scores[KEY] = self.worst_task.add(self.component.name, main)
+        return scores
 
     def _score(self, examples: list[Example], **kwargs: Any) -> Scores:
         if not examples:
@@ -129,11 +140,11 @@ def is_training() -> bool:
     return False
 
 
-def install(component: Any) -> None:
+def install(component: Any, worst_task: WorstTask | None = None) -> None:
     """Put a TaskScorer in the place of a head's scorer, once."""
     scorer = getattr(component, "scorer", None)
     if callable(scorer) and not isinstance(scorer, TaskScorer):
-        component.scorer = TaskScorer(scorer, component)
+        component.scorer = TaskScorer(scorer, component, worst_task)
 
 
 def _is_number(value: Any) -> bool:

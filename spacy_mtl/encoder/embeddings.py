@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -24,18 +25,18 @@ def looked_up_once(model: PreTrainedModel, batches: Sequence[MicroBatch]) -> Ite
         return
     assert isinstance(table, nn.Embedding)
     device = table.weight.device
-    ids = torch.cat([torch.from_numpy(batch.ids).ravel() for batch in batches]).unique()
-    ids = ids.to(device, non_blocking=True)
+    unique = np.unique(np.concatenate([batch.ids.ravel() for batch in batches]))
+    ids = torch.from_numpy(unique).to(device, non_blocking=True)
     rows = nn.functional.embedding(ids, table.weight, table.padding_idx)
 
     def look_up(wanted: Tensor) -> Tensor:
         return nn.functional.embedding(torch.searchsorted(ids, wanted), rows)
 
-    table.forward = look_up  # type: ignore[method-assign]
+    vars(table)["forward"] = look_up
     try:
         yield
     finally:
-        del table.forward
+        del vars(table)["forward"]
 
 
 def _is_plain(table: nn.Module) -> bool:

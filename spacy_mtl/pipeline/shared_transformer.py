@@ -29,6 +29,7 @@ from ..encoder.checkpoint import (
     write_folder,
 )
 from ..types import Array
+from ..worst_task import WorstTask
 from . import neighbours
 from .balance import GradientBalance, GradientMeter
 from .batch import SharedBatch
@@ -115,6 +116,7 @@ class SharedTransformer(TrainablePipe):
         self.listener_map: dict[str, list[Model]] = {}
         self._heads = _Heads()
         self.meter = GradientMeter()
+        self.worst_task = WorstTask()
         self.balance = None if balancer is None else GradientBalance(balancer, self.meter)
         self._batch: SharedBatch | None = None
         self._deferred: DeferredStep | None = None
@@ -178,7 +180,7 @@ class SharedTransformer(TrainablePipe):
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
                     self.add_listener(node, component.name)
                     self._heads[component.name] = component
-                    scoring.install(component)
+                    scoring.install(component, self.worst_task)
 
     def _set_listener_width(self, listener: Model, task: str) -> None:
         width = self._model.maybe_get_dim("nO")
@@ -219,6 +221,7 @@ class SharedTransformer(TrainablePipe):
 
         Raises ConfigError if the encoder cannot be loaded or a listener's width does not fit.
         """
+        self.worst_task.reset()
         self._model.initialize()
         self._link_widths()
         if nlp is not None:

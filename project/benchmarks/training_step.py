@@ -1,0 +1,135 @@
+"""What balancing, diagnostics and a shared embedding lookup do to the time of a training step.
+
+MiniLM with tagger, morphologizer, ner and textcat, all annotated in every batch. Each variant alternates with the plain
+sum on the same batch; the table gives the median ratio of the two and its quartiles. On a processor time is that of all
+threads together, which work beside it disturbs less. Run from the project's folder, after
+`python -m spacy project run gum-convert`; writes benchmarks/results/training_step.md:
+
+    python benchmarks/training_step.py corpus/gum
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from environment import describe
+from spacy import util
+from spacy.training import Example
+from training import prepare, set_updates
+
+import spacy_mtl.encoder.transformer as encoder
+from spacy_mtl.balancing import BALANCERS
+from spacy_mtl.pipeline.balance import GradientBalance, GradientMeter
+from spacy_mtl.pipeline.diagnostics import GradientLog
+from spacy_mtl.pipeline.statistics import TaskStatistics
+
+ROOT = Path(__file__).parent
+
+
+def make_config(folder: Path, words: int) -> Any:
+    """configs/gum.cfg with a fourth head."""
+    paths = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy")}
+    config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=paths)
+    tagger = config["components"]["tagger"]
+    config["components"]["morphologizer"] = {
+        "factory": "morphologizer",
+        "model": {**tagger["model"], "@architectures": "spacy.Tagger.v2"},
+    }
+    config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], "morphologizer"]
+    config["training"]["batcher"] = {
+        "@batchers": "spacy.batch_by_words.v1",
+        "size": words,
+        "tolerance": 0.2,
+        "discard_oversize": False,
+    }
+    config["training"].pop("logger", None)
+    config["training"]["max_epochs"] = 1
+    set_updates(config, 1000)
+    return config
+
+
+@contextmanager
+def balanced(shared: Any, method: str) -> Iterator[None]:
+    """With a balancer."""
+    shared.balance = GradientBalance(BALANCERS[method](), shared.meter)
+    yield
+    shared.balance, shared.statistics = None, None
+
+
+@contextmanager
+def logged(shared: Any, nlp: Any) -> Iterator[None]:
+    """With the measurements of TaskLogger."""
+    shared.statistics = TaskStatistics.of(nlp)
+    shared.statistics.gradients = GradientLog()
+    yield
+    shared.statistics = None
+
+
+@contextmanager
+def looked_up_each_time() -> Iterator[None]:
+    """With an embedding lookup for every micro-batch."""
+    once = encoder.looked_up_once
+    encoder.looked_up_once = lambda *_: nullcontext()
+    yield
+    encoder.looked_up_once = once
+
+
+def clock() -> float:
+    """Seconds; the GPU has finished."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with train.spacy and dev.spacy.")],
+    words: Annotated[int, typer.Option(help="Words in a batch.")] = 500,
+    rounds: Annotated[int, typer.Option(help="Batches for each variant.")] = 11,
+) -> None:
+    """Measure and write the table."""
+    nlp, batches, optimizer, _ = prepare(make_config(folder, words))
+    shared: Any = nlp.get_pipe("shared_transformer")
+    shared.meter = GradientMeter()
+    stream = iter(batches())
+
+    def step(batch: list[Example]) -> float:
+        fresh = [Example(eg.predicted.copy(), eg.reference) for eg in batch]
+        start = clock()
+        nlp.update(fresh, drop=0.1, sgd=False)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+        return clock() - start
+
+    variants: dict[str, Callable[[], Any]] = {
+        **{f"balancer {m}": lambda m=m: balanced(shared, m) for m in BALANCERS},
+        "measurements of TaskLogger": lambda: logged(shared, nlp),
+        "an embedding lookup for each micro-batch": looked_up_each_time,
+    }
+    for _ in range(3):
+        step(next(stream)[1])
+    rows = ["| variant | median | quartiles |", "|---|---|---|"]
+    for name, variant in variants.items():
+        ratios = []
+        for turn in range(rounds):
+            _, batch = next(stream)
+            seconds = {}
+            for varied in (True, False) if turn % 2 else (False, True):
+                with variant() if varied else nullcontext():
+                    seconds[varied] = step(batch)
+            ratios.append(seconds[True] / seconds[False])
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        rows.append(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} |")
+        print(rows[-1], flush=True)
+    note = f"Time of a training step, divided by that with the plain sum; {words} words, {rounds} pairs each."
+    text = ["# What a training step costs", "", *describe().splitlines(), "", note, "", *rows]
+    (ROOT / "results" / "training_step.md").write_text("\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
