@@ -216,6 +216,27 @@ def no_such_source_setting(key: str, *, known: Iterable[str]) -> ConfigError:
     )
 
 
+def no_source_for(heads: Iterable[str], *, key: str) -> ConfigError:
+    return ConfigError(
+        f"No source in `[{key}]` is annotated for {listed(heads)}. Add the component to the `tasks` of one, or "
+        "take it out of `[nlp] pipeline`."
+    )
+
+
+def nothing_to_compare(heads: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        "`transfer` compares tasks that share an encoder, and in `[nlp] pipeline` only "
+        f"{listed(heads) or 'none'} listens to the shared_transformer and is trained. Add another head."
+    )
+
+
+def no_steps(steps: int) -> ConfigError:
+    return ConfigError(
+        f"`training.max_steps = {steps}` is no number of updates that runs could have in common. Set it, or use "
+        "`--steps`."
+    )
+
+
 def no_sources() -> ConfigError:
     return ConfigError(
         "`spacy_mtl.MultiCorpus.v1` has no sources. Below `[corpora.train.sources]` add one block for each corpus, "

@@ -4,7 +4,9 @@ import typer
 from spacy.cli._util import app as spacy_app
 
 app = typer.Typer(
-    name="mtl", help="Multi-task learning: look at corpora before training.", no_args_is_help=True
+    name="mtl",
+    help="Multi-task learning: look at corpora before training, and at what sharing gained.",
+    no_args_is_help=True,
 )
 
 
@@ -13,6 +15,6 @@ def main() -> None:
     """Multi-task learning."""
 
 
-from . import debug  # noqa: E402, F401  (registers its command)
+from . import debug, transfer  # noqa: E402, F401  (they register their commands)
 
 spacy_app.add_typer(app)

@@ -138,13 +138,15 @@ def summarize(records: list[BatchRecord]) -> dict[str, Any]:
     """Means over batches, as plain values.
 
     tasks: for each the mean `gradient_per_unit`, `factor` and `share`, over the batches that have the task.
-    pairs: for each `a/b` the mean `cosine` and the share of batches in `conflict`, that is with a negative cosine.
+    pairs: for each `a/b` the mean `cosine` and the share of batches in `conflict`, that is with a negative cosine;
+        and the mean `true_cosine` of the audits, if there were any.
     conflict: the share over all pairs; None without any.
     audit: how many pairs were audited, in which share of them the sign of the pooled and of the token-level cosine was
         that of the parameters' cosine, and the mean of the latter; absent if there was none.
     """
     by_task: dict[str, list[tuple[float, float, float]]] = {}
     by_pair: dict[Pair, list[float]] = {}
+    true_cosines: dict[Pair, list[float]] = {}
     signs: list[tuple[float, float, float]] = []
     for record in records:
         rows = zip(record.norms, record.factors, record.shares, strict=True)
@@ -153,6 +155,7 @@ def summarize(records: list[BatchRecord]) -> dict[str, Any]:
         for pair, cosine in record.cosines.items():
             by_pair.setdefault(pair, []).append(cosine)
         for pair, (true, token) in record.audit.items():
+            true_cosines.setdefault(pair, []).append(true)
             if pair in record.cosines:
                 signs.append((true, record.cosines[pair], token))
     every = [cosine for found in by_pair.values() for cosine in found]
@@ -162,7 +165,15 @@ def summarize(records: list[BatchRecord]) -> dict[str, Any]:
             for task, mean in ((task, np.mean(rows, axis=0)) for task, rows in by_task.items())
         },
         "pairs": {
-            "/".join(pair): {"cosine": float(np.mean(found)), "conflict": _negative(found)}
+            "/".join(pair): {
+                "cosine": float(np.mean(found)),
+                "conflict": _negative(found),
+                **(
+                    {"true_cosine": float(np.mean(true_cosines[pair]))}
+                    if pair in true_cosines
+                    else {}
+                ),
+            }
             for pair, found in sorted(by_pair.items())
         },
         "conflict": _negative(every) if every else None,

@@ -90,7 +90,7 @@ class TaskStatistics:
         self._open = False
         for name, count in self.batch.items():
             loss = self._losses.get(name, 0.0) - self._before.get(name, 0.0)
-            count.loss = loss * self._examples_per_loss(name, count)
+            count.loss = float(loss) * self._examples_per_loss(name, count)
             self.recent[name].add(count)
             self.total[name].add(count)
 

@@ -1,0 +1,248 @@
+"""`python -m spacy mtl transfer CONFIG`: what sharing one encoder gained or cost each task."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import srsly
+import typer
+from spacy import util
+from spacy.cli._util import import_code, parse_config_overrides, setup_gpu, show_validation_error
+from wasabi import Printer
+
+from . import app
+
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+class Equal(str, Enum):
+    """What is equal in all runs."""
+
+    updates = "updates"
+    gold = "gold"
+
+
+@app.command("transfer", context_settings=EXTRA)
+def transfer_command(
+    ctx: typer.Context,
+    config_path: Annotated[
+        Path, typer.Argument(help="Path to the config file.", exists=True, dir_okay=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for finished runs and transfer.json.")
+    ] = Path("transfer"),
+    steps: Annotated[
+        int, typer.Option(help="Updates of the run with all tasks; 0: `training.max_steps`.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each group of tasks.")] = 3,
+    pairs: Annotated[bool, typer.Option(help="Train each pair of tasks, too.")] = False,
+    equal: Annotated[
+        Equal,
+        typer.Option(
+            help="Same number of updates for all, or as much gold for a task as it sees among all others."
+        ),
+    ] = Equal.updates,
+    quick: Annotated[
+        bool, typer.Option(help="Train all together only, and estimate which tasks fit.")
+    ] = False,
+    code_path: Annotated[
+        Path | None, typer.Option("--code", "-c", help="Python file to import before.")
+    ] = None,
+    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1.")] = -1,
+) -> None:
+    """Train each task alone, all together, and perhaps in pairs; settings can be overridden as in `spacy train`.
+
+    Finished runs are kept in the output folder: an interrupted command goes on where it was.
+    """
+    overrides = parse_config_overrides(ctx.args)
+    import_code(code_path)
+    setup_gpu(use_gpu)
+    printer = Printer()
+    from ..errors import ConfigError, CorpusError
+
+    with show_validation_error(config_path):
+        config = util.load_config(config_path, overrides=overrides, interpolate=False)
+    try:
+        report = compare(
+            config,
+            output,
+            steps=steps,
+            seeds=1 if quick else seeds,
+            pairs=pairs,
+            equal=equal.value,
+            quick=quick,
+            use_gpu=use_gpu,
+            say=printer.info,
+        )
+    except (ConfigError, CorpusError) as error:
+        printer.fail(str(error), exits=1)
+    srsly.write_json(output / "transfer.json", report)
+    print_report(report, printer)
+
+
+def compare(
+    config: Any,
+    output: Path,
+    *,
+    steps: int,
+    seeds: int,
+    pairs: bool,
+    equal: str,
+    quick: bool,
+    use_gpu: int = -1,
+    say: Any = print,
+) -> dict[str, Any]:
+    """Train what has not been trained yet and compare. Returns all that the command tells, as plain data.
+
+    config: not interpolated. Raises ConfigError for a pipeline that cannot be compared.
+    """
+    from .. import errors
+    from ..transfer.comparison import differences
+    from ..transfer.plan import config_for, plan_runs
+    from ..transfer.training import compared_heads, count_gold, train_run, with_steps
+
+    nlp = util.load_model_from_config(config, auto_fill=True)
+    nlp._link_components()
+    heads = compared_heads(nlp)
+    if len(heads) < 2:
+        raise errors.nothing_to_compare(heads)
+    full = nlp.config
+    steps = steps or int(full.interpolate()["training"]["max_steps"])
+    if steps < 1:
+        raise errors.no_steps(steps)
+    runs = plan_runs(heads, seeds, pairs=pairs)
+    if quick:
+        runs = [run for run in runs if len(run.heads) == len(heads)]
+    results = []
+    gold: dict[int, Any] = {}
+    for number, run in enumerate(runs, 1):
+        wanted = with_steps(full, steps)
+        run_config = config_for(wanted.interpolate(), run, heads)
+        together = len(run.heads) == len(heads)
+        if equal == "gold" and not together:
+            if run.seed not in gold:
+                joint = config_for(
+                    wanted.interpolate(), runs[0].__class__(tuple(heads), run.seed), heads
+                )
+                gold[run.seed], _ = count_gold(joint, steps)
+            _, own_steps = count_gold(run_config, None, until=gold[run.seed])
+            run_config = config_for(with_steps(full, own_steps).interpolate(), run, heads)
+        result = train_run(run_config, run, output / "runs", use_gpu=use_gpu, audit=together)
+        results.append(result)
+        scores = ", ".join(f"{task} {100 * score:.2f}" for task, score in result["scores"].items())
+        say(f"{number}/{len(runs)} {run.name}, {result['updates']} updates: {scores}")
+    found = differences(results)
+    return {
+        "heads": heads,
+        "seeds": seeds,
+        "equal": equal,
+        "steps": steps,
+        "runs": results,
+        "differences": [
+            {
+                "task": d.task,
+                "group": list(d.group),
+                "gains": list(d.gains),
+                "mean": d.mean,
+                "spread": d.spread,
+                "p": d.p,
+                "verdict": d.verdict,
+            }
+            for d in found
+        ],
+        **_recommend(heads, results, found),
+    }
+
+
+def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[str, Any]:
+    """Groups by what pairs gained, where they were trained; else by the cosines of one run; and how well both agree."""
+    from itertools import permutations
+
+    from ..transfer.comparison import best_groups, pair_gains, rank_correlation
+
+    cosines: dict[tuple[str, str], list[float]] = {}
+    for result in results:
+        for pair, values in result["gradients"]["pairs"].items():
+            if "true_cosine" in values:
+                a, b = pair.split("/")
+                for key in ((a, b), (b, a)):
+                    cosines.setdefault(key, []).append(values["true_cosine"])
+    affinity = {key: sum(values) / len(values) for key, values in cosines.items()}
+    gains = pair_gains(found)
+    every = list(permutations(heads, 2))
+    both = [key for key in every if key in gains and key in affinity]
+    agreement = rank_correlation([affinity[k] for k in both], [gains[k] for k in both])
+    if all(key in gains for key in every):
+        basis, groups = "pairs", best_groups(heads, gains)
+    elif all(key in affinity for key in every):
+        basis, groups = "gradients", best_groups(heads, affinity)
+    else:
+        basis, groups = "", []
+    return {
+        "affinity": {"/".join(key): value for key, value in affinity.items()},
+        "agreement": agreement,
+        "groups": [list(group) for group in groups],
+        "groups_from": basis,
+    }
+
+
+def print_report(report: dict[str, Any], printer: Printer) -> None:
+    """Tables of scores, differences and what they advise."""
+    heads, runs = report["heads"], report["runs"]
+    groups = list(dict.fromkeys(tuple(run["heads"]) for run in runs))
+    printer.divider("scores, times 100")
+    rows = []
+    for group in groups:
+        own = [run for run in runs if tuple(run["heads"]) == group]
+        cells = [
+            _spread([100 * run["scores"][h] for run in own]) if h in group else "-" for h in heads
+        ]
+        rows.append([_named(group, heads), str(len(own)), str(own[0]["updates"]), *cells])
+    header = ["together", "seeds", "updates", *heads]
+    printer.table(rows, header=header, divider=True, aligns=["l", *["r"] * (len(header) - 1)])
+    if report["differences"]:
+        printer.divider("what sharing gained each task, in points, against the task alone")
+        rows = [
+            [
+                d["task"],
+                _named(d["group"], heads),
+                _number(d["mean"], "+.2f"),
+                _number(d["spread"]),
+                _number(d["p"], ".3f"),
+                d["verdict"],
+            ]
+            for d in report["differences"]
+        ]
+        header = ["task", "trained with", "gain", "spread", "p", ""]
+        printer.table(rows, header=header, divider=True, aligns=["l", "l", "r", "r", "r", "l"])
+        if report["seeds"] < 3:
+            printer.warn("With fewer than three seeds a difference can hardly be told from chance.")
+    if report["affinity"]:
+        printer.divider("how well the gradients of two tasks agree (cosine, all trained together)")
+        pairs = {tuple(sorted(key.split("/"))): v for key, v in report["affinity"].items()}
+        printer.table([[" and ".join(p), f"{v:+.3f}"] for p, v in pairs.items()], aligns=["l", "r"])
+        if report["agreement"] is not None:
+            printer.text(f"Rank correlation with what the pairs gained: {report['agreement']:.2f}")
+    if report["groups"]:
+        basis = {
+            "pairs": "Judged by the pairs",
+            "gradients": "Judged by the gradients alone, which is a guess",
+        }[report["groups_from"]]
+        advice = "; ".join(" + ".join(group) for group in report["groups"])
+        printer.good(f"{basis}, train together: {advice}")
+
+
+def _named(group: Any, heads: list[str]) -> str:
+    if len(group) == len(heads):
+        return "all"
+    return " + ".join(group) if len(group) > 1 else f"{group[0]} alone"
+
+
+def _spread(values: list[float]) -> str:
+    from statistics import mean, stdev
+
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,1 @@
+"""Did a task gain or lose by sharing? Trains it alone, with all others, and with each other one, and compares."""

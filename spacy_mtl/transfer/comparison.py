@@ -1,0 +1,151 @@
+"""What sharing gained or cost each task. Pure: results of runs in, numbers out."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+LEVEL = 0.05  # of the test, below which a difference is called one
+_MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Scores of one task in one group, less those of the task alone, seed by seed.
+
+    gains: in points of the score, times 100. p: of a two-sided paired t-test that their mean is 0; None with one seed.
+    """
+
+    task: str
+    group: tuple[str, ...]
+    gains: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.gains))
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation; None with one seed."""
+        return float(np.std(self.gains, ddof=1)) if len(self.gains) > 1 else None
+
+    @property
+    def p(self) -> float | None:
+        if self.spread is None:
+            return None
+        if self.spread == 0.0:
+            return 1.0 if self.mean == 0.0 else 0.0
+        t = self.mean / self.spread * math.sqrt(len(self.gains))
+        return t_test(t, len(self.gains) - 1)
+
+    @property
+    def verdict(self) -> str:
+        """`gains`, `loses`, or `no difference shown`."""
+        if self.p is None or self.p >= LEVEL or self.mean == 0.0:
+            return "no difference shown"
+        return "gains" if self.mean > 0 else "loses"
+
+
+def t_test(t: float, df: int) -> float:
+    """Two-sided p of Student's t with a whole number of degrees of freedom.
+
+    The finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4.
+    """
+    theta = math.atan(abs(t) / math.sqrt(df))
+    cos, sin = math.cos(theta), math.sin(theta)
+    if df % 2:
+        term, total = cos, cos if df > 1 else 0.0
+        for k in range(3, df - 1, 2):
+            term *= cos**2 * (k - 1) / k
+            total += term
+        inside = 2 / math.pi * (theta + sin * total)
+    else:
+        term = total = 1.0
+        for k in range(2, df - 1, 2):
+            term *= cos**2 * (k - 1) / k
+            total += term
+        inside = sin * total
+    return min(max(1.0 - inside, 0.0), 1.0)
+
+
+def differences(results: Iterable[dict[str, Any]]) -> list[Difference]:
+    """Of every task in every group of two or more, over the seeds that have both it and the task alone."""
+    scores: dict[tuple[str, ...], dict[int, dict[str, float]]] = {}
+    for result in results:
+        scores.setdefault(tuple(result["heads"]), {})[result["seed"]] = result["scores"]
+    found = []
+    for group, by_seed in scores.items():
+        for task in group if len(group) > 1 else ():
+            alone = scores.get((task,), {})
+            gains = tuple(
+                100 * (by_seed[seed][task] - alone[seed][task])
+                for seed in sorted(by_seed.keys() & alone.keys())
+            )
+            if gains:
+                found.append(Difference(task, group, gains))
+    return found
+
+
+def partitions(tasks: Sequence[str]) -> Iterator[list[tuple[str, ...]]]:
+    """All ways to put the tasks into groups."""
+    if not tasks:
+        yield []
+        return
+    first, *rest = tasks
+    for n in range(len(rest) + 1):
+        for others in combinations(rest, n):
+            left = [task for task in rest if task not in others]
+            for groups in partitions(left):
+                yield [(first, *others), *groups]
+
+
+def best_groups(
+    tasks: Sequence[str], affinity: dict[tuple[str, str], float]
+) -> list[tuple[str, ...]]:
+    """The partition in which the tasks gain most, all together.
+
+    What a task gains in a group is estimated by the mean of what it gains from each other member (Standley et al. 2020,
+    arXiv 1905.07553, "higher order approximation"). With equal gains larger groups win: they are cheaper to run.
+
+    affinity: (task, other) -> what the task gains from the other. Raises ValueError for more than nine tasks.
+    """
+    if len(tasks) > _MOST_TASKS:
+        raise ValueError(f"Groups are looked for among at most {_MOST_TASKS} tasks.")
+
+    def total(groups: list[tuple[str, ...]]) -> float:
+        return sum(
+            sum(affinity[task, other] for other in group if other != task) / (len(group) - 1)
+            for group in groups
+            if len(group) > 1
+            for task in group
+        )
+
+    return max(partitions(tasks), key=lambda groups: (round(total(groups), 9), -len(groups)))
+
+
+def pair_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
+    """(task, other) -> the mean gain of the task in the pair."""
+    gains = {}
+    for difference in found:
+        if len(difference.group) == 2:
+            (other,) = set(difference.group) - {difference.task}
+            gains[difference.task, other] = difference.mean
+    return gains
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Spearman's, with mean ranks for ties; None for fewer than three values or without any variation."""
+    if len(x) < 3:
+        return None
+    a, b = _ranks(x), _ranks(y)
+    if not a.std() or not b.std():
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    array = np.asarray(values, dtype="d")
+    return np.array([(array < v).sum() + ((array == v).sum() - 1) / 2 for v in array])

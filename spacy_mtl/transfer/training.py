@@ -1,0 +1,117 @@
+"""Trains one pipeline of the comparison, as `spacy train` does, and keeps its scores."""
+
+import hashlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from spacy import util
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import create_train_batches
+from spacy.training.loop import train as spacy_train
+from thinc.api import Config
+
+from .. import errors
+from ..annotation import count_units, heads_of
+from ..pipeline.shared_transformer import SharedTransformer
+from .plan import Run
+
+Result = dict[str, Any]
+AUDITS = 20  # in the run that estimates the affinity of the tasks
+
+
+def shared_of(nlp: Language) -> SharedTransformer:
+    """The pipeline's shared_transformer. Raises ConfigError if there is not exactly one."""
+    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
+    if len(found) != 1:
+        raise errors.no_shared_transformer("transfer")
+    return found[0]
+
+
+def compared_heads(nlp: Language) -> list[str]:
+    """The heads that listen to the shared_transformer and are trained, in the order of the pipeline."""
+    frozen = nlp.config.interpolate()["training"]["frozen_components"]
+    listening = shared_of(nlp).listening_components
+    return [name for name in heads_of(nlp) if name in listening and name not in frozen]
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    """Train for so many updates and evaluate at the end; config: not interpolated, so that schedules follow."""
+    changed = config.copy()
+    changed["training"] |= {"max_steps": steps, "eval_frequency": steps, "patience": 0}
+    if changed["training"].get("max_epochs", 0) != -1:
+        changed["training"]["max_epochs"] = 0
+    return changed
+
+
+def count_gold(
+    config: Config, steps: int | None, *, until: Mapping[str, int] | None = None
+) -> tuple[Counter[str], int]:
+    """Annotated units of each head in so many batches, or in as many as it takes; and how many batches that is.
+
+    until: go on until each head of the pipeline has so many units.
+    """
+    nlp = init_nlp(config)
+    settings = nlp.config.interpolate()
+    util.fix_random_seed(settings["training"]["seed"])
+    T = util.registry.resolve(settings["training"], schema=ConfigSchemaTraining)
+    (corpus,) = util.resolve_dot_names(settings, [T["train_corpus"]])
+    batches = create_train_batches(nlp, corpus, T["batcher"], T["max_epochs"])
+    heads = {name: nlp.get_pipe(name) for name in compared_heads(nlp)}
+    seen: Counter[str] = Counter()
+    n_batches = 0
+    for _, batch in islice(batches, steps):
+        n_batches += 1
+        for name, head in heads.items():
+            seen[name] += sum(count_units(head, eg.reference) for eg in batch)
+        if until is not None and all(seen[name] >= until[name] for name in heads):
+            break
+    return seen, n_batches
+
+
+def train_run(config: Config, run: Run, folder: Path, *, use_gpu: int, audit: bool) -> Result:
+    """Train it, or read what an earlier call has stored for the same config.
+
+    config: of this run, interpolated. folder: gets `{run.name}.json`, and while it trains its log.
+    """
+    config = config.copy()
+    log = folder / f"{run.name}.log.jsonl"
+    logger = config["training"]["logger"] = {
+        "@loggers": "spacy_mtl.TaskLogger.v1",
+        "console_output": False,
+        "audit_every": max(config["training"]["max_steps"] // AUDITS, 1) if audit else 0,
+    }
+    fingerprint = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    logger["output_file"] = str(log)
+    path = folder / f"{run.name}.json"
+    if path.exists():
+        stored: Result = json.loads(path.read_text("utf8"))
+        if stored["config_sha256"] == fingerprint:
+            return stored
+    folder.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    start = time.perf_counter()
+    nlp = init_nlp(config, use_gpu=use_gpu)
+    said = io.StringIO()
+    nlp, _ = spacy_train(nlp, None, use_gpu=use_gpu, stdout=said, stderr=said)
+    rows = [json.loads(line) for line in log.read_text("utf8").splitlines()]
+    result: Result = {
+        "config_sha256": fingerprint,
+        "heads": list(run.heads),
+        "seed": run.seed,
+        "updates": rows[-1]["step"],
+        "scores": dict(shared_of(nlp).worst_task.current),
+        "words": {task: row["words_so_far"] for task, row in rows[-1]["tasks"].items()},
+        "gradients": rows[-1]["gradients"],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    path.write_text(json.dumps(result, indent=1), "utf8")  # srsly would round the scores
+    log.unlink()
+    return result

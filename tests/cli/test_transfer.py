@@ -1,0 +1,163 @@
+"""`python -m spacy mtl transfer`: trains, goes on after an interruption, compares and advises."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spacy.tokens import DocBin
+from spacy.vocab import Vocab
+from thinc.api import Config
+from typer.testing import CliRunner
+
+import spacy_mtl.transfer.training as training_module
+from spacy_mtl.cli import app
+from spacy_mtl.transfer.plan import Run, config_for, plan_runs
+
+from ..pipeline.conftest import encoder_path
+from ..pipeline.helpers import make_config
+from ..pipeline.sentences import SENTENCES, make_doc
+from ..pipeline.test_spacy_train import filled, training
+
+__all__ = ["encoder_path"]
+
+HEADS = ("tagger", "ner", "textcat")
+
+
+class InterruptionError(Exception):
+    """The machine was switched off."""
+
+
+@pytest.fixture(scope="module")
+def config_path(encoder_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sources, each annotated for one head."""
+    folder = tmp_path_factory.mktemp("transfer")
+    DocBin(docs=[make_doc(Vocab(), s) for s in SENTENCES * 3]).to_disk(folder / "all.spacy")
+    sources = {
+        f"for_{head}": {"path": str(folder / "all.spacy"), "tasks": [head]} for head in HEADS
+    }
+    reader = {"@readers": "spacy_mtl.MultiCorpus.v1", "sources": sources}
+    config = make_config(
+        encoder_path,
+        HEADS,
+        balancer={"@balancers": "spacy_mtl.NormEqual.v1", "weights": {"tagger": 2.0, "ner": 1.0}},
+    ) | training(folder / "all.spacy", batcher={"@batchers": "spacy.batch_by_words.v1", "size": 40})
+    config["corpora"] = {"train": reader, "dev": reader}
+    config["initialize"] = {"components": {"ner": {}}}
+    filled(config).to_disk(folder / "config.cfg")
+    return folder / "config.cfg"
+
+
+def run(config_path: Path, output: Path, *args: str) -> tuple[str, dict[str, Any]]:
+    done = CliRunner().invoke(app, ["transfer", str(config_path), "-o", str(output), *args])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output, json.loads((output / "transfer.json").read_text())
+
+
+def test_all_are_compared_and_an_interrupted_command_goes_on(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, trained = training_module.spacy_train, []
+
+    def counted(nlp: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(trained) == 4:
+            raise InterruptionError
+        trained.append(nlp.pipe_names)
+        return train(nlp, *args, **kwargs)
+
+    monkeypatch.setattr(training_module, "spacy_train", counted)
+    args = ("--steps", "3", "--seeds", "2", "--pairs")
+    with pytest.raises(InterruptionError):
+        run(config_path, tmp_path, *args)
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 4
+    monkeypatch.setattr(
+        training_module,
+        "spacy_train",
+        lambda *a, **k: [trained.append(a[0].pipe_names), train(*a, **k)][1],
+    )
+    output, report = run(config_path, tmp_path, *args)
+    assert len(trained) == 2 * 7
+    _, again = run(config_path, tmp_path, *args)
+    assert len(trained) == 2 * 7
+    assert again == report
+    assert trained[0] == ["shared_transformer", *HEADS]
+    assert trained[1] == ["shared_transformer", "tagger"]
+    assert report["heads"] == list(HEADS)
+    assert {r["updates"] for r in report["runs"]} == {3}
+    assert set(report["runs"][1]["scores"]) == {"tagger"}
+    assert len(report["differences"]) == 3 + 2 * 3
+    assert all(len(d["gains"]) == 2 for d in report["differences"])
+    assert report["groups_from"] == "pairs"
+    assert sorted(head for group in report["groups"] for head in group) == sorted(HEADS)
+    for text in (
+        "tagger alone",
+        "tagger + ner",
+        "what sharing gained",
+        "train together",
+        "fewer than three",
+    ):
+        assert text in " ".join(output.split())
+
+    run(config_path, tmp_path, "--steps", "2", "--seeds", "1")
+    assert len(trained) == 2 * 7 + 4  # another config: nothing that is stored fits
+
+
+def test_quick_trains_once_and_guesses(config_path: Path, tmp_path: Path) -> None:
+    output, report = run(config_path, tmp_path, "--steps", "6", "--quick")
+    assert [r["heads"] for r in report["runs"]] == [list(HEADS)]
+    assert report["differences"] == []
+    assert len(report["affinity"]) == 6
+    assert all(-1 <= value <= 1 for value in report["affinity"].values())
+    assert report["groups_from"] == "gradients"
+    assert "which is a guess" in " ".join(output.split())
+
+
+def test_with_equal_gold_a_task_alone_sees_what_it_sees_among_all(
+    config_path: Path, tmp_path: Path
+) -> None:
+    _, report = run(config_path, tmp_path, "--steps", "12", "--seeds", "1", "--equal", "gold")
+    together, *alone = report["runs"]
+    for found in alone:
+        (task,) = found["heads"]
+        assert found["updates"] < together["updates"]
+        assert found["words"][task] >= together["words"][task] * 0.9
+        assert found["words"][task] <= together["words"][task] + 80
+
+
+def test_a_run_s_config_has_nothing_of_the_other_heads(config_path: Path) -> None:
+    config = Config().from_disk(config_path).interpolate()
+    kept = config_for(config, Run(("tagger",), 7), HEADS)
+    assert kept["nlp"]["pipeline"] == ["shared_transformer", "tagger"]
+    assert set(kept["components"]) == {"shared_transformer", "tagger"}
+    assert list(kept["corpora"]["train"]["sources"]) == ["for_tagger"]
+    assert kept["components"]["shared_transformer"]["balancer"]["weights"] == {"tagger": 2.0}
+    assert kept["initialize"]["components"] == {}
+    assert kept["training"]["seed"] == kept["system"]["seed"] == 7
+    assert set(config["components"]) == {"shared_transformer", *HEADS}
+
+
+def test_seeds_are_planned_one_after_the_other() -> None:
+    names = [r.name for r in plan_runs("abc", 2, pairs=True)]
+    assert names[:7] == ["a+b+c-0", "a-0", "b-0", "c-0", "a+b-0", "a+c-0", "b+c-0"]
+    assert names[7] == "a+b+c-1"
+    assert len(plan_runs("ab", 1, pairs=True)) == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--nlp.pipeline", '["shared_transformer","tagger"]'], "only `tagger` listens"),
+        (["--nlp.pipeline", '["tagger"]'], "has none that takes part"),
+        (["--training.max_steps", "0"], "`training.max_steps = 0`"),
+        (["--corpora.train.sources.for_ner.path", "no.spacy", "--steps", "1"], "no.spacy"),
+    ],
+)
+def test_wrong_input_is_named(
+    args: list[str], message: str, config_path: Path, tmp_path: Path
+) -> None:
+    command = ["transfer", str(config_path), "-o", str(tmp_path), *args]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert message in " ".join(done.output.split())
