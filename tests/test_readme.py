@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None:
-    [config, _], [code] = blocks("ini"), blocks("python")
+    config, (_, code) = blocks("ini")[0], blocks("python")
     (tmp_path / "config.cfg").write_text(config, "utf8")
     (tmp_path / "example.py").write_text(code, "utf8")
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
@@ -30,6 +30,18 @@ def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None
     assert "(4, 384)" in result.stdout
     assert "NNP" in result.stdout
     assert (tmp_path / "pipeline" / "shared_transformer" / "model" / "manifest.json").is_file()
+
+
+def test_the_user_s_balancer_trains(tmp_path: Path) -> None:
+    config, code = "\n".join(blocks("ini")[:1]), blocks("python")[0]
+    config += '\n[components.shared_transformer.balancer]\n@balancers = "mine.Loudest.v1"\n'
+    (tmp_path / "config.cfg").write_text(config, "utf8")
+    example = blocks("python")[1].replace("range(20)", "range(2)")
+    (tmp_path / "example.py").write_text(code + example, "utf8")
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "Loudest" in (tmp_path / "pipeline" / "shared_transformer" / "balancer.json").read_text()
 
 
 def test_the_corpora_excerpt_is_read_by_the_debug_command(tmp_path: Path) -> None:
@@ -56,12 +68,13 @@ def test_the_corpora_excerpt_is_read_by_the_debug_command(tmp_path: Path) -> Non
 
 
 def test_the_config_excerpt_can_be_filled_for_spacy_train(tmp_path: Path) -> None:
-    [config, _] = blocks("ini")
+    config = blocks("ini")[0] + blocks("ini")[-1]
     (tmp_path / "config.cfg").write_text(config, "utf8")
     fill_config(tmp_path / "filled.cfg", tmp_path / "config.cfg", silent=True)
     filled = load_config(tmp_path / "filled.cfg")
     assert filled["components"]["shared_transformer"]["model"]["pooling"] == "mean"
     assert filled["components"]["shared_transformer"]["optimizer"]["weight_decay"] == 0.01
+    assert filled["components"]["shared_transformer"]["balancer"]["decay"] == 0.9
 
 
 @pytest.mark.parametrize("command", [c for block in blocks("bash") for c in block.split("&&")])
