@@ -111,6 +111,21 @@ def not_a_balancer(value: object, *, name: str) -> ConfigError:
     )
 
 
+def mix_cannot_be_replaced() -> ConfigError:
+    return ConfigError(
+        'A listener with `layers = "mix"` cannot be replaced by an encoder of its own, which would give the last layer '
+        "only. "
+        'Keep the shared_transformer in the pipeline, or train the head with `layers = "last"`.'
+    )
+
+
+def one_mix(task: str) -> ConfigError:
+    return ConfigError(
+        f'`{task}` has several listeners, and one with `layers = "mix"` has to be a head\'s only one. Set '
+        '`layers = "last"`.'
+    )
+
+
 def no_such_listener(task: str, *, name: str, tasks: Iterable[str]) -> ConfigError:
     return ConfigError(
         f"`[components.{name}.balancer]` has a weight for `{task}`, but the components that listen to `{name}` are "
@@ -352,4 +367,47 @@ def shares_annotation(source: str, head: str, *, tasks: Iterable[str]) -> Config
         f"`{head}` would be trained on source `{source}`, which is annotated for {listed(tasks)}: both learn from the "
         f"same kind of annotation. Set `[components.{head}] factory` to the `masked_` one, which keeps to its own "
         f"sources, or add `{head}` to `sources.{source}.tasks`."
+    )
+
+
+class ReportError(ValueError):
+    """A report cannot be made. Names the file and the place in it, and the fix."""
+
+
+def no_matplotlib() -> ReportError:
+    return ReportError(
+        '`spacy mtl report` draws with Matplotlib, which is not installed: `pip install "spacy-mtl[report]"`.'
+    )
+
+
+def no_trained_pipeline(run: str) -> ReportError:
+    return ReportError(
+        f"`{run}` has neither `model-best` nor `model-last`. Name the output folder of a `spacy train`."
+    )
+
+
+def no_log(run: str, *, named: object) -> ReportError:
+    there = f"`training.logger.output_file = {named!r}` does not exist" if named else "None is set"
+    return ReportError(
+        f"There is no log of the training in `{run}`. {there}. `output_file` of `spacy_mtl.TaskLogger.v1` in "
+        "`[training.logger]` writes it; name it with `--log` if it was moved, or set it and train again."
+    )
+
+
+def empty_log(path: str) -> ReportError:
+    return ReportError(
+        f"`{path}` has no evaluation. Name the `output_file` of `spacy_mtl.TaskLogger.v1` with `--log`."
+    )
+
+
+def damaged_line(path: str, number: int, *, reason: object) -> ReportError:
+    return ReportError(
+        f"Line {number} of `{path}` is not what `spacy_mtl.TaskLogger.v1` writes: {reason} Take the line out, or name "
+        "another file."
+    )
+
+
+def damaged_report_file(path: str, *, reason: object) -> ReportError:
+    return ReportError(
+        f"`{path}` is not what `spacy mtl transfer` writes: {reason} Name its `transfer.json` with `--transfer`."
     )

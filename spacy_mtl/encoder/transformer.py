@@ -23,25 +23,49 @@ def encode_tokens(
     Gradients reach the encoder's parameters through autograd when it is enabled.
     dtype: of the matrix products, see `resolve_precision`.
     """
+    return encode_layers(model, inputs, pooling=pooling, dtype=dtype, every=False)[-1]
+
+
+def count_layers(model: PreTrainedModel) -> int:
+    """How many vectors `encode_layers` can give for a token: one of the embeddings, and one of each layer."""
+    return int(model.config.num_hidden_layers) + 1
+
+
+def encode_layers(
+    model: PreTrainedModel,
+    inputs: EncoderInput,
+    *,
+    pooling: Pooling,
+    dtype: torch.dtype,
+    every: bool = True,
+) -> list[Tensor]:
+    """As `encode_tokens`, from the embeddings up to the last layer; the last alone if not `every`."""
     device = next(model.parameters()).device
     if not inputs.micro_batches:
-        return torch.zeros((len(inputs.token_lengths), model.config.hidden_size), device=device)
+        shape = (len(inputs.token_lengths), model.config.hidden_size)
+        return [torch.zeros(shape, device=device)] * (count_layers(model) if every else 1)
     with autocast(device, dtype), looked_up_once(model, inputs.micro_batches):
-        rows = [_encode(model, batch, device) for batch in inputs.micro_batches]
-    hidden = torch.cat([r.flatten(0, 1) for r in rows])
-    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+        encoded = [_encode(model, batch, device, every=every) for batch in inputs.micro_batches]
     links = torch.from_numpy(inputs.links).to(device, non_blocking=True)
     lengths = torch.from_numpy(inputs.token_lengths).to(device, non_blocking=True)
-    return pool(hidden, links, lengths, pooling)
+    layers = []
+    for rows in zip(*encoded, strict=True):
+        hidden = torch.cat([r.flatten(0, 1) for r in rows])
+        hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+        layers.append(pool(hidden, links, lengths, pooling))
+    return layers
 
 
-def _encode(model: PreTrainedModel, batch: MicroBatch, device: torch.device) -> Tensor:
-    """Run one micro-batch. Returns [rows, longest, width] in the encoder's own dtype."""
+def _encode(
+    model: PreTrainedModel, batch: MicroBatch, device: torch.device, *, every: bool
+) -> list[Tensor]:
+    """Run one micro-batch. Returns [rows, longest, width] of the last layer, or of all, in the encoder's own dtype."""
     ids = torch.from_numpy(batch.ids).to(device, non_blocking=True)
     longest = batch.ids.shape[1]
     mask = None
     if (batch.lengths < longest).any():
         lengths = torch.from_numpy(batch.lengths).to(device, non_blocking=True)
         mask = (torch.arange(longest, device=device)[None, :] < lengths[:, None]).long()
-    output: Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state
-    return output
+    output = model(input_ids=ids, attention_mask=mask, output_hidden_states=every)
+    below = output.hidden_states[:-1] if every else ()
+    return [*below, output.last_hidden_state]

@@ -65,12 +65,16 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
 
 
 def make_listener(
-    grad_factor: float | Iterable[float] = 1.0, upstream: str = "*"
+    grad_factor: float | Iterable[float] = 1.0, upstream: str = "*", layers: str = "last"
 ) -> Model[list[Doc], list[Array]]:
     """A head's tok2vec layer that is served by a `shared_transformer` (`spacy_mtl.SharedTransformerListener.v1`).
 
     grad_factor: scales the gradient that this head sends to the encoder: a number, or a schedule over the encoder's
         optimizer steps. 0.0 keeps the head from changing the encoder. Default: 1.0.
     upstream: name of the component to listen to. Default: "*", any.
+    layers: `last` (default), or `mix`: a mix of the embeddings and all layers that this head learns for itself. It is
+        trained by the head's optimizer and saved with the head; `doc._.task_vectors` has the result.
+
+    Raises ConfigError for another value of `layers`.
     """
-    return SharedTransformerListener(upstream, grad_factor)
+    return SharedTransformerListener(upstream, grad_factor, layers)

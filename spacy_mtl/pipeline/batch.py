@@ -16,8 +16,10 @@ class SharedBatch:
     """What the listeners read and where their gradients go.
 
     docs: the batch's `predicted` documents. vectors: [tokens, width] for each of them.
-    backprop: the encoder's backward pass for a flat [T, width] gradient; None if the encoder is frozen.
+    backprop: the encoder's backward pass for a flat [T, width] gradient, or for one of every layer, [n_layers, T,
+        width]; None if the encoder is frozen.
     step: how many optimizer steps the encoder had made.
+    layers: [T, width] each, if a listener mixes them.
     """
 
     def __init__(
@@ -29,9 +31,11 @@ class SharedBatch:
         width: int,
         step: int,
         upstream: str,
+        layers: Sequence[Array] = (),
     ) -> None:
         self.docs = list(docs)
         self.vectors = list(vectors)
+        self.layers = list(layers)
         self.step = step
         self.upstream = upstream
         self.is_open = True
@@ -80,29 +84,40 @@ class SharedBatch:
             raise errors.late_gradient(task, upstream=self.upstream)
 
     def add_gradient(
-        self, task: str, gradients: Sequence[Array], places: Sequence[int], factor: float = 1.0
+        self,
+        task: str,
+        gradients: Sequence[Array],
+        places: Sequence[int],
+        factor: float = 1.0,
+        *,
+        layer_weights: Array | None = None,
     ) -> None:
-        """Take the gradients that a head hands back. Raises ListenerError once the batch is closed."""
+        """Take the gradients that a head hands back. Raises ListenerError once the batch is closed.
+
+        layer_weights: [n_layers] of a head that mixes layers.
+        """
         if not self.is_open:
             raise errors.late_gradient(task, upstream=self.upstream)
         if self._backprop is not None and places:
             self.buffer.add(task, gradients, places, factor)
+            if layer_weights is not None:
+                self.buffer.layer_weights[task] = layer_weights
 
     def close(self, factors: Mapping[str, float] | None = None) -> Array | None:
         """Run the encoder's backward pass for all that has been handed in.
 
         factors: on each task's gradient; None: 1 for all.
-        Returns the gradient [T, width] that it ran with, None if there was none.
+        Returns the gradient that it ran with, [T, width] or [n_layers, T, width]; None if there was none.
         """
         total = self.buffer.total(factors) if self.buffer else None
         if self._backprop is not None and total is not None:
             self._backprop(total)
         self.is_open = False
-        self.buffer.slots.clear()
+        self.buffer.clear()
         if self._backprop is None:
             self._index = {}
         self._backprop = None
-        self.vectors = []
+        self.vectors, self.layers = [], []
         return total
 
 

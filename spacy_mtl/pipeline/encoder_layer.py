@@ -7,6 +7,7 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from .. import errors
 from ..types import Array
 from .shim import EncoderSettings, EncoderShim
 
@@ -69,4 +70,6 @@ def _replace_listener(copied: Model) -> Model:
 
 
 def _replace_config(encoder: dict[str, Any], listener: dict[str, Any]) -> dict[str, Any]:
+    if listener.get("layers", "last") != "last":
+        raise errors.mix_cannot_be_replaced()
     return dict(encoder)

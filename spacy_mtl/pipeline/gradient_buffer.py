@@ -17,6 +17,7 @@ class GradientBuffer:
         self.doc_starts = list(doc_starts)
         self.width = width
         self.slots: dict[str, Array] = {}  # task -> [T, width]
+        self.layer_weights: dict[str, Array] = {}  # of the tasks that mix layers: [n_layers]
 
     def add(
         self, task: str, gradients: Sequence[Array], docs: Sequence[int], factor: float
@@ -42,9 +43,15 @@ class GradientBuffer:
     def __bool__(self) -> bool:
         return bool(self.slots)
 
-    def total(self, factors: Mapping[str, float] | None = None) -> Array:
-        """The sum of the tasks' gradients, [T, width], each multiplied by its factor if there are any.
+    def clear(self) -> None:
+        """Forget all gradients."""
+        self.slots.clear()
+        self.layer_weights.clear()
 
+    def total(self, factors: Mapping[str, float] | None = None) -> Array:
+        """The sum of the tasks' gradients, each multiplied by its factor if there are any.
+
+        [T, width] with respect to the last layer; if a task mixes layers, [n_layers, T, width] with respect to all.
         Tasks are added in the order of their names, so that the order of the pipeline does not change a rounding.
         """
         tasks = sorted(self.slots)
@@ -52,9 +59,28 @@ class GradientBuffer:
             self.slots[t] if factors is None or factors[t] == 1.0 else self.slots[t] * factors[t]
             for t in tasks
         )
+        if self.layer_weights:
+            weighted = (self.spread(t, g) for t, g in zip(tasks, weighted, strict=True))
         if len(tasks) == 1:
             return next(weighted)
         total = next(weighted) + next(weighted)
         for other in weighted:
             total += other
         return total
+
+    def spread(self, task: str, gradient: Array | None = None) -> Array:
+        """A task's gradient as the encoder's backward pass takes it: with respect to each layer if any task mixes them.
+
+        gradient: [T, width]; default: the one that was handed in.
+        """
+        if gradient is None:
+            gradient = self.slots[task]
+        if not self.layer_weights:
+            return gradient
+        xp = get_array_module(gradient)
+        weights = self.layer_weights.get(task)
+        if weights is None:
+            n_layers = len(next(iter(self.layer_weights.values())))
+            weights = xp.zeros(n_layers, dtype="f")
+            weights[-1] = 1.0
+        return weights[:, None, None] * gradient

@@ -8,6 +8,7 @@ from thinc.api import Model
 
 from .. import errors
 from ..types import Array
+from . import layer_mix
 from .batch import SharedBatch
 
 
@@ -44,14 +45,24 @@ class SharedTransformerListener(Model):
 
     upstream_name: name of the component to listen to; "*" for any.
     grad_factor: scales the gradient that goes back to the encoder; a number or a schedule over optimizer steps.
+    layers: `last`, or `mix` for a learned mix of all layers.
     """
 
     name = "shared-transformer-listener"
 
     def __init__(
-        self, upstream_name: str = "*", grad_factor: float | Iterable[float] = 1.0
+        self,
+        upstream_name: str = "*",
+        grad_factor: float | Iterable[float] = 1.0,
+        layers: str = "last",
     ) -> None:
-        Model.__init__(self, name=self.name, forward=forward, init=init, dims={"nO": None})
+        if layers not in layer_mix.LAYERS:
+            raise errors.not_one_of(layers, key="tok2vec.layers", choices=layer_mix.LAYERS)
+        self.mixes = layers == "mix"
+        params = {"mix": None, "scale": None} if self.mixes else {}
+        dims = {"nO": None}
+        Model.__init__(self, name=self.name, forward=forward, init=init, dims=dims, params=params)
+        self.n_layers: int | None = None  # what the upstream component has for each token
         self.upstream_name = upstream_name
         self.upstream: str | None = None  # the component that has claimed this listener
         self.task = "a head"
@@ -89,6 +100,9 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
         raise errors.no_upstream(model.upstream_name)
     if model.maybe_get_dim("nO") is None:
         raise errors.frozen_without_weights(model.upstream)
+    if model.mixes:
+        assert model.n_layers is not None
+        layer_mix.start(model, model.n_layers)
     model.sample_docs = tuple(X or ())
 
 
@@ -111,6 +125,8 @@ def _serve(
     model: SharedTransformerListener, batch: SharedBatch, docs: list[Doc]
 ) -> tuple[list[Array], Callable[[list[Array]], list[Any]]]:
     places = batch.find(docs, task=model.task)
+    if model.mixes:
+        return _serve_mixed(model, batch, places)
     vectors = [batch.vectors[place] for place in places]
 
     def backprop(d_vectors: list[Array]) -> list[Any]:
@@ -120,8 +136,30 @@ def _serve(
     return vectors, backprop
 
 
+def _serve_mixed(
+    model: SharedTransformerListener, batch: SharedBatch, places: list[int]
+) -> tuple[list[Array], Callable[[list[Array]], list[Any]]]:
+    weights = layer_mix.layer_weights(model)
+    layers = batch.layers
+    flat = layer_mix.mixed(layers, weights)
+    starts = batch.buffer.doc_starts
+
+    def backprop(d_vectors: list[Array]) -> list[Any]:
+        d_flat = model.ops.xp.zeros_like(flat)
+        for d_doc, place in zip(d_vectors, places, strict=True):
+            d_flat[starts[place] : starts[place + 1]] += d_doc
+        layer_mix.backpropagate(model, layers, d_flat)
+        factor = model.grad_factor(batch.step)
+        batch.add_gradient(model.task, d_vectors, places, factor, layer_weights=weights)
+        return []
+
+    return [flat[starts[place] : starts[place + 1]] for place in places], backprop
+
+
 def _read(model: SharedTransformerListener, doc: Doc, *, is_sample: bool) -> Array:
     width = model.get_dim("nO")
+    if model.mixes and len(doc) and not is_sample:
+        return _read_mixed(model, doc)
     if doc.tensor.size:
         if len(doc.tensor) != len(doc):
             raise errors.retokenized(
@@ -136,6 +174,20 @@ def _read(model: SharedTransformerListener, doc: Doc, *, is_sample: bool) -> Arr
             raise errors.no_upstream(model.upstream_name)
         raise errors.not_encoded(model.task, upstream=model.upstream)
     return model.ops.alloc2f(len(doc), width)
+
+
+def _read_mixed(model: SharedTransformerListener, doc: Doc) -> Array:
+    if model.upstream is None:
+        raise errors.no_upstream(model.upstream_name)
+    layer_mix.install()
+    vectors = (doc._.get(layer_mix.EXTENSION) or {}).get(model.task)
+    if vectors is None:
+        raise errors.not_encoded(model.task, upstream=model.upstream)
+    if len(vectors) != len(doc):
+        raise errors.retokenized(
+            model.task, n_tokens=len(doc), n_vectors=len(vectors), upstream=model.upstream
+        )
+    return model.ops.asarray2f(vectors)
 
 
 def _no_backprop(d_vectors: Any) -> list[Any]:

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..encoder.checkpoint import (
 )
 from ..types import Array
 from ..worst_task import WorstTask
-from . import neighbours
+from . import layer_mix, neighbours
 from .balance import GradientBalance, GradientMeter
 from .batch import SharedBatch
 from .encoder_layer import set_width, shim_of
@@ -154,6 +155,9 @@ class SharedTransformer(TrainablePipe):
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(listener is other for other in listeners):
             listeners.append(listener)
+        if len(listeners) > 1 and any(_mixes(other) for other in listeners):
+            raise errors.one_mix(component_name)
+        self.shim.every_layer = any(_mixes(other) for other in self.listeners)
         if isinstance(listener, SharedTransformerListener):
             listener.link(self.name, component_name)
         elif neighbours.is_trf_listener(listener):
@@ -171,6 +175,7 @@ class SharedTransformer(TrainablePipe):
         else:
             del self.listener_map[component_name]
             self._heads.pop(component_name, None)
+        self.shim.every_layer = any(_mixes(other) for other in self.listeners)
         return True
 
     def find_listeners(self, component: Any) -> None:
@@ -186,6 +191,8 @@ class SharedTransformer(TrainablePipe):
         width = self._model.maybe_get_dim("nO")
         if width is None:
             return
+        if isinstance(listener, SharedTransformerListener):
+            listener.n_layers = self.shim.n_layers
         own = listener.maybe_get_dim("nO")
         if own is None:
             listener.set_dim("nO", width)
@@ -202,15 +209,34 @@ class SharedTransformer(TrainablePipe):
         docs = list(docs)
         if self._batch is not None and not self._batch.holds(docs):
             self._settle()
-        return self._model.predict(docs)
+        return Predictions(self._model.predict(docs), self.shim.take_layers())
 
     def set_annotations(self, docs: Sequence[Doc], predictions: Sequence[Array]) -> None:
         """Put token vectors into `doc.tensor`, each document into memory of its own."""
         single = len(predictions) == 1
         for doc, vectors in zip(docs, predictions, strict=True):
             doc.tensor = vectors if single else vectors.copy()
+        if isinstance(predictions, Predictions):
+            self._set_mixes(docs, predictions.layers)
         if any(neighbours.is_trf_listener(listener) for listener in self.listeners):
             neighbours.set_trf_data(docs, [doc.tensor for doc in docs])
+
+    def _set_mixes(self, docs: Sequence[Doc], layers: Sequence[Array]) -> None:
+        """Give each listener that mixes layers what it reads outside of training batches."""
+        mixing = [(t, m) for t, found in self.listener_map.items() for m in found if _mixes(m)]
+        if not mixing or not layers:
+            return
+        layer_mix.install()
+        stops = list(accumulate(len(doc) for doc in docs))
+        parts = list(zip(docs, [0, *stops], stops, strict=False))
+        for doc in docs:
+            doc._.set(layer_mix.EXTENSION, {})
+        for task, listener in mixing:
+            if listener.has_param("mix") is not True:
+                continue  # its head is yet to be initialized
+            flat = layer_mix.mixed(layers, layer_mix.layer_weights(listener))
+            for doc, start, stop in parts:
+                doc._.get(layer_mix.EXTENSION)[task] = flat[start:stop].copy()
 
     # ---- training
 
@@ -271,6 +297,7 @@ class SharedTransformer(TrainablePipe):
         docs = [example.predicted for example in examples]
         set_dropout_rate(self._model, drop)
         vectors, backprop = self._model.begin_update(docs)
+        layers = self.shim.take_layers()
         self._batch = SharedBatch(
             docs,
             vectors,
@@ -278,9 +305,11 @@ class SharedTransformer(TrainablePipe):
             width=self._model.get_dim("nO"),
             step=self.cfg["steps"],
             upstream=self.name,
+            layers=layers,
         )
         for doc, v in zip(docs, vectors, strict=True):
             doc.tensor = v  # what a head that annotates during training reads
+        self._set_mixes(docs, layers)
         for task, listeners in self.listener_map.items():
             for listener in listeners:
                 neighbours.receive(listener, self._batch, task)
@@ -334,7 +363,7 @@ class SharedTransformer(TrainablePipe):
         if log is not None:
             true = None
             if log.audits_next and pull is not None:
-                true = self.shim.gradient_gramian([slots[task] for task in pull.tasks])
+                true = self.shim.gradient_gramian([batch.buffer.spread(t) for t in pull.tasks])
             log.add(pull, factors, counts, true)
         return factors
 
@@ -347,6 +376,7 @@ class SharedTransformer(TrainablePipe):
         for listener in self.listeners:
             neighbours.forget(listener)
         gradient = batch.close(self._weigh(batch))
+        self.shim.release()
         if gradient is not None:
             so_far = self._losses.get(self.name, 0.0)
             self._losses[self.name] = so_far + self._squared_norm(gradient)
@@ -463,6 +493,18 @@ class SharedTransformer(TrainablePipe):
         for task, listeners in self.listener_map.items():
             for listener in listeners:
                 self._set_listener_width(listener, task)
+
+
+class Predictions(list[Array]):
+    """Token vectors of documents, and those of every layer, [T, width] each, if a listener mixes layers."""
+
+    def __init__(self, vectors: Iterable[Array], layers: Sequence[Array]) -> None:
+        super().__init__(vectors)
+        self.layers = layers
+
+
+def _mixes(listener: Model) -> bool:
+    return isinstance(listener, SharedTransformerListener) and listener.mixes
 
 
 class _Heads(dict[str, Any]):

@@ -23,7 +23,7 @@ from ..encoder.huggingface import (
 )
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze
 from ..encoder.precision import LossScale, resolve_precision
-from ..encoder.transformer import encode_tokens
+from ..encoder.transformer import count_layers, encode_layers
 from ..text.packing import pack
 from ..text.windows import make_windows
 from ..text.wordpieces import make_wordpieces
@@ -70,6 +70,9 @@ class EncoderShim(Shim):
     """Holds the encoder, which is there once `load` or `from_files` has run.
 
     Its id names the encoder's parameters for thinc's optimizer.
+
+    every_layer: whether somebody wants the token vectors of all layers. layers: those of the last batch then, [T,
+        width] each, from the embeddings up; else empty.
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
@@ -78,9 +81,9 @@ class EncoderShim(Shim):
         self.encoder: HuggingFaceEncoder | None = None
         self.window = self.stride = 0
         self.loss_scale = LossScale()
-        self._graph: torch.Tensor | None = (
-            None  # the token vectors whose backward pass is still to be run
-        )
+        self.every_layer = False
+        self.layers: list[Array] = []
+        self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
 
     # ---- loading
 
@@ -136,6 +139,11 @@ class EncoderShim(Shim):
         """True if no parameter of the encoder is trained."""
         return not any(p.requires_grad for p in self.require().model.parameters())
 
+    @property
+    def n_layers(self) -> int:
+        """How many vectors there are for each token, if `every_layer`."""
+        return count_layers(self.require().model)
+
     # ---- forward and backward
 
     def prepare(self, docs: list[Doc]) -> EncoderInput:
@@ -163,54 +171,87 @@ class EncoderShim(Shim):
     def predict(self, fwd_args: EncoderInput) -> Array:
         """Token vectors [T, width], without dropout and without a graph."""
         with torch.inference_mode():
-            return torch2xp(self._encode(fwd_args, train=False))
+            layers = self._encode(fwd_args, train=False)
+            self.layers = [torch2xp(layer) for layer in layers] if self.every_layer else []
+            return torch2xp(layers[-1])
 
     def begin_update(self, fwd_args: EncoderInput) -> tuple[Array, Callable[[Array], Any]]:
         """Token vectors [T, width] in training mode, and the backward pass.
 
-        Gradients add up in the parameters until `finish_update`.
+        The backward pass takes the gradient of these, or of all layers, [n_layers, T, width]. Gradients add up in the
+        parameters until `finish_update`.
         """
         with torch.enable_grad():
-            Y = self._encode(fwd_args, train=True)
+            layers = self._encode(fwd_args, train=True)
+        self.layers = [torch2xp(Y.detach()) for Y in layers] if self.every_layer else []
+        Y = layers[-1]
         if not Y.requires_grad:
             return torch2xp(Y), lambda dY: []
-
-        self._graph = Y
+        self._graph = layers
 
         def backprop(dY: Array) -> list[Any]:
-            if self._graph is Y:
+            if self._graph is layers:
                 self._graph = None
-            d_tokens = xp2torch(dY, device=Y.device)
-            assert d_tokens.shape == Y.shape
-            torch.autograd.backward(Y, d_tokens * self._loss_scale())
+            torch.autograd.backward(*self._begin_with(layers, dY))
             return []
 
         return torch2xp(Y.detach()), backprop
 
+    def take_layers(self) -> list[Array]:
+        """The last batch's token vectors of every layer, [T, width] each; empty without `every_layer`."""
+        taken, self.layers = self.layers, []
+        return taken
+
+    def release(self) -> None:
+        """Forget the last batch, whether or not its backward pass has run."""
+        self._graph = None
+
+    def _begin_with(
+        self, layers: list[torch.Tensor], dY: Array
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Where a backward pass begins, and its gradients there: at the last layer, or at all that are trained."""
+        gradient = xp2torch(dY, device=layers[-1].device) * self._loss_scale()
+        gradients = [gradient] if gradient.ndim == 2 else list(gradient)
+        tops = layers[-len(gradients) :]
+        assert gradient.shape[-2:] == tops[-1].shape
+        assert len(gradients) == len(tops)
+        trained = [i for i, top in enumerate(tops) if top.requires_grad]
+        return [tops[i] for i in trained], [gradients[i] for i in trained]
+
     def gradient_gramian(self, gradients: list[Array]) -> Array:
-        """[A, A] inner products of what A gradients of the last batch's token vectors, [T, width] each, are to the
-        encoder's parameters. One backward pass for each, beside the one that trains; holds A sets of gradients."""
-        Y = self._graph
-        assert Y is not None
+        """[A, A] inner products of what A gradients of the last batch's token vectors are to the encoder's parameters.
+
+        gradients: [T, width] each, or [n_layers, T, width]. One backward pass for each, beside the one that trains;
+        holds A sets of gradients.
+        """
+        layers = self._graph
+        assert layers is not None
         parameters = [p for p in self.require().model.parameters() if p.requires_grad]
         found = []
         for gradient in gradients:
-            d_tokens = xp2torch(gradient, device=Y.device) * self._loss_scale()
+            tops, d_tops = self._begin_with(layers, gradient)
             grads = torch.autograd.grad(
-                Y, parameters, d_tokens, retain_graph=True, allow_unused=True
+                tops, parameters, d_tops, retain_graph=True, allow_unused=True
             )
-            found.append(torch.cat([g.float().ravel() for g in grads if g is not None]))
+            filled = (
+                torch.zeros_like(p) if g is None else g
+                for p, g in zip(parameters, grads, strict=True)
+            )
+            found.append(torch.cat([g.float().ravel() for g in filled]))
         stacked = torch.stack(found)
         return torch2xp(stacked @ stacked.T / self._loss_scale() ** 2)
 
     def __call__(self, inputs: EncoderInput, is_train: bool) -> tuple[Array, Callable[..., Any]]:
         return self.begin_update(inputs) if is_train else (self.predict(inputs), lambda dY: [])
 
-    def _encode(self, inputs: EncoderInput, *, train: bool) -> torch.Tensor:
+    def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:
+        """[T, width] of the last layer, or of all if `every_layer`."""
         model = self.require().model
         model.train(train and not self.is_frozen)
         pooling = cast(Pooling, self.settings.pooling)
-        return encode_tokens(model, inputs, pooling=pooling, dtype=self.dtype)
+        return encode_layers(
+            model, inputs, pooling=pooling, dtype=self.dtype, every=self.every_layer
+        )
 
     def _loss_scale(self) -> float:
         return self.loss_scale.value if self.dtype is torch.float16 else 1.0
@@ -287,6 +328,7 @@ class EncoderShim(Shim):
     def copy(self) -> "EncoderShim":
         """A copy with weights, and optimizer state, of its own."""
         copied = EncoderShim(self.settings)
+        copied.every_layer = self.every_layer
         if self.encoder is not None:
             model = copy.deepcopy(self.encoder.model)
             model.zero_grad(set_to_none=True)
@@ -299,11 +341,17 @@ class EncoderShim(Shim):
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"id": self.id, "settings": self.settings, "files": self.to_files()}
+        return {
+            "id": self.id,
+            "settings": self.settings,
+            "files": self.to_files(),
+            "every_layer": self.every_layer,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         EncoderShim.__init__(self, state["settings"])
         self.id = state["id"]
+        self.every_layer = state["every_layer"]
         if state["files"]:
             self.from_files(state["files"])
 
