@@ -142,18 +142,25 @@ def count_units(component: Any, doc: Doc) -> int:
         return known or (sum(len(span) for span in doc.spans.get(key, ())) if key else 0)
     if "sents" in layers:
         return int(np.count_nonzero(known_sentence_starts(doc)))
-    counts = [int(np.count_nonzero(doc.to_array(_counted(layer)))) for layer in layers]
-    return max(counts, default=0)
+    return max((_count_layer(doc, layer) for layer in layers), default=0)
+
+
+def _count_layer(doc: Doc, layer: str) -> int:
+    """How many units of a layer a document has; the layers of components that say which they learn from."""
+    if layer == "cats":
+        return int(bool(doc.cats))
+    if layer == "links":
+        return sum(1 for ent in doc.ents if ent.kb_id)
+    if layer.startswith("spans:"):
+        key = layer.removeprefix("spans:")
+        return len(doc) if (doc.spans if key == "*" else key in doc.spans) else 0
+    counted = {"dep": DEP, "ents": ENT_IOB}.get(layer) or _ATTRIBUTES[layer][0]
+    return int(np.count_nonzero(doc.to_array(counted)))
 
 
 def has_categories(doc: Doc, labels: Collection[str]) -> bool:
     """True if a document has one of these categories, or, where none are given, any."""
     return any(label in doc.cats for label in labels) if labels else bool(doc.cats)
-
-
-def _counted(layer: str) -> int:
-    """The attribute that is not 0 where a token is annotated."""
-    return {"dep": DEP, "ents": ENT_IOB}.get(layer) or _ATTRIBUTES[layer][0]
 
 
 def is_annotated(component: Any, doc: Doc) -> bool:

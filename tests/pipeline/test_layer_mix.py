@@ -160,6 +160,15 @@ def test_frozen_layers_are_left_alone_and_mixed_all_the_same(
     assert np.ptp(listener(nlp, "tagger").get_param("mix")) > 0
 
 
+def test_a_doc_cleaner_frees_the_mixes(encoder_path: Path) -> None:
+    nlp = make(encoder_path, "tagger")
+    nlp.add_pipe("doc_cleaner", config={"attrs": {"tensor": None, "_.task_vectors": None}})
+    train(nlp, 1)
+    doc = nlp(TEXTS[0])
+    assert doc._.task_vectors is None
+    assert doc.has_annotation("TAG")
+
+
 def test_balancing_and_audit_go_through_the_layers(encoder_path: Path) -> None:
     nlp = make(encoder_path, "tagger", balancer={"@balancers": "spacy_mtl.UPGrad.v1"})
     shared(nlp).statistics = statistics = TaskStatistics.of(nlp)
