@@ -140,6 +140,12 @@ def bad_balancer_weights(balancer: object, weights: object, *, tasks: Iterable[s
     )
 
 
+def no_tensorboard() -> ConfigError:
+    return ConfigError(
+        "`spacy_mtl.TensorBoardLogger.v1` in `[training.logger]` needs the package `tensorboard`: `pip install tensorboard`."
+    )
+
+
 def needs_gradients(key: str, value: object) -> ConfigError:
     return ConfigError(
         f"`training.logger.{key} = {value!r}` needs what `gradients = false` switches off. Set `gradients = true`, or "

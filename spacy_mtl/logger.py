@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import srsly
+from spacy import util
 from spacy.language import Language
 from spacy.training.loggers import setup_table
 from tqdm import tqdm
@@ -95,6 +97,42 @@ def make_task_logger(
             shared[0].statistics = None
 
         return log_step, finalize
+
+    return setup
+
+
+def make_tensorboard_logger(
+    log_dir: str | Path,
+) -> Callable[[Language, IO[str], IO[str]], tuple[LogStep, Finalize]]:
+    """Scores, losses and words for TensorBoard (`spacy_mtl.TensorBoardLogger.v1`), for a `spacy.ChainLogger.v1`.
+
+    Behind a `spacy_mtl.TaskLogger.v1` it also gets how the heads pull at the encoder.
+
+    log_dir: folder for the events. Needs the package `tensorboard`; raises ConfigError without it.
+    """
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[LogStep, Finalize]:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise errors.no_tensorboard() from error
+        writer: Any = SummaryWriter(str(log_dir))
+
+        def log_step(info: Info | None) -> None:
+            if info is None:
+                return
+            numbers = {"score": info["score"], "words": info["words"]}
+            numbers |= {f"losses/{name}": value for name, value in info["losses"].items()}
+            for name, value in util.dict_to_dot({"scores": info["other_scores"]}).items():
+                numbers[name.replace(".", "/")] = value
+            for name, value in numbers.items():
+                if isinstance(value, int | float | np.number):
+                    writer.add_scalar(name, value, info["step"])
+            writer.flush()
+
+        return log_step, writer.close
 
     return setup
 

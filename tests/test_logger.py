@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from spacy_loggers.util import dict_to_dot
 
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.errors import ConfigError
-from spacy_mtl.logger import make_task_logger
+from spacy_mtl.logger import make_task_logger, make_tensorboard_logger
 from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
@@ -191,6 +192,32 @@ def test_a_row_shows_how_the_heads_pull(nlp: Language, tmp_path: Path) -> None:
     assert written["tasks"]["tagger"]["share"] == pytest.approx(mean)
     assert seen[-2]["spacy_mtl.tagger.share"] == pytest.approx(mean)
     assert seen[-2]["spacy_mtl.masked_textcat/tagger.cosine"] == pytest.approx(cosine)
+
+
+def test_tensorboard_gets_scores_losses_and_gradients(nlp: Language, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = io.StringIO()
+    ours = make_task_logger(console_output=False)
+    logger = chain_logger_v1(ours, make_tensorboard_logger(tmp_path))
+    log_step, finalize = logger(with_fixed_weights(nlp), out, out)
+    update(nlp, batch(nlp, "tag", "cats"))
+    log_step(None)
+    log_step(info(step=20))
+    log_step(info(step=30, score=0.6))
+    finalize()
+    found = EventAccumulator(str(tmp_path))
+    found.Reload()
+    assert {"score", "words", "losses/tagger", "scores/tag_acc"} < set(found.Tags()["scalars"])
+    assert [(e.step, round(e.value, 3)) for e in found.Scalars("score")] == [(20, 0.5), (30, 0.6)]
+    (share,) = found.Scalars("scores/spacy_mtl/tagger/share")
+    assert 0 < share.value < 1
+
+
+def test_tensorboard_is_asked_for(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        make_tensorboard_logger("x")(nlp, io.StringIO(), io.StringIO())
 
 
 def test_an_audit_finds_the_gradients_of_the_parameters(nlp: Language) -> None:

@@ -52,13 +52,16 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "ner last: target repaired": {"order": NER_LAST, "peer": True, "masked": True},
     "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True},
     "balanced: plain sum": {"order": NER_FIRST, "balancer": None},
+    "balanced: Static": {
+        "order": NER_FIRST,
+        "balancer": {"@balancers": "spacy_mtl.Static.v1", "weights": {"textcat": 50.0}},
+    },
     **{
         f"balanced: {method}": {
             "order": NER_FIRST,
             "balancer": {"@balancers": f"spacy_mtl.{method}.v1"},
         }
         for method in (
-            "NormEqual",
             "GradNorm",
             "DBMTL",
             "Uncertainty",
@@ -76,8 +79,8 @@ gold, and the updates in which there were any. A pipeline *alone* has the config
 same batch size it makes fewer updates in the same epochs, with the same number of updates its batches are smaller.
 `spacy_mtl` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads. spacy-transformers and the rows
 `ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {ONE_RATE}) for all. spaCy's stock
-behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are `spacy_mtl` with a balancer in place of the static
-weight of 50 on the classifier's gradient.
+behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are `spacy_mtl` with another
+balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
 """
 
 
@@ -140,7 +143,6 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
         config["components"]["textcat"]["scorer"] = {"@scorers": "spacy_mtl.MaskedTextcatScorer.v1"}
     if "balancer" in settings:
         config["components"]["shared_transformer"]["balancer"] = settings["balancer"]
-        config["components"]["textcat"]["model"]["tok2vec"].pop("grad_factor")
     updates = count_updates(config)
     set_updates(config, updates)
     return {"updates": updates, **run(config, updates)}

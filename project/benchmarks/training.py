@@ -56,7 +56,8 @@ def as_peer(config: Config) -> None:
 
 def one_optimizer(config: Config, rate: float) -> None:
     """Let `[training.optimizer]` step the encoder too, at one rate for all, and weigh all heads alike."""
-    config["components"]["shared_transformer"].pop("optimizer", None)
+    for key in ("optimizer", "balancer"):
+        config["components"]["shared_transformer"].pop(key, None)
     config["training"]["optimizer"]["learn_rate"]["initial_rate"] = rate
     for head in config["components"].values():
         head.get("model", {}).get("tok2vec", {}).pop("grad_factor", None)
