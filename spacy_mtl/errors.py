@@ -142,7 +142,8 @@ def bad_balancer_weights(balancer: object, weights: object, *, tasks: Iterable[s
 
 def no_tensorboard() -> ConfigError:
     return ConfigError(
-        "`spacy_mtl.TensorBoardLogger.v1` in `[training.logger]` needs the package `tensorboard`: `pip install tensorboard`."
+        "`spacy_mtl.TensorBoardLogger.v1` in `[training.logger]` needs the package `tensorboard`: "
+        "`pip install tensorboard`."
     )
 
 

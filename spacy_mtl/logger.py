@@ -37,7 +37,7 @@ def make_task_logger(
     its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of
     heads whose pooled gradients point against each other.
 
-    The step at which each head's main score was best is kept in `best_steps` of the pipeline's meta.json.
+    The step at which each head's main score was best is kept in `best_steps` of `model-last/meta.json`.
 
     Loggers that stand behind it in a `spacy.ChainLogger.v1` (W&B, MLflow, ClearML) get the numbers among the scores, as
     `spacy_mtl.tagger.share` and so on.

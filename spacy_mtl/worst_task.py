@@ -35,7 +35,7 @@ def main_score(component: Any, scores: dict[str, Any]) -> float | None:
     For a head of another kind it is the mean of its scores whose names end in `_f`, `_acc` or `_score`. A head of your
     own may name it in an attribute `main_score`. None if there is none.
     """
-    for key in _main_keys(component):
+    for key in main_keys(component):
         if _is_number(scores.get(key)):
             return float(scores[key])
     if not any(isinstance(component, kind) for kind, _ in _MAIN_SCORES):
@@ -45,7 +45,8 @@ def main_score(component: Any, scores: dict[str, Any]) -> float | None:
     return None
 
 
-def _main_keys(component: Any) -> tuple[str, ...]:
+def main_keys(component: Any) -> tuple[str, ...]:
+    """The scores that can stand for a head, the first that it has; none for a head of another kind."""
     own = getattr(component, "main_score", None)
     if own is not None:
         return (str(own),)

@@ -15,6 +15,6 @@ def main() -> None:
     """Multi-task learning."""
 
 
-from . import debug, transfer  # noqa: E402, F401  (they register their commands)
+from . import debug, report, transfer  # noqa: E402, F401  (they register their commands)
 
 spacy_app.add_typer(app)

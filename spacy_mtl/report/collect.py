@@ -1,0 +1,308 @@
+"""Puts together what a report shows: finds the files of a training, loads its pipeline and asks it for its errors."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy import util
+from spacy.language import Language
+
+from .. import errors
+from ..annotation import heads_of, unit_of
+from ..pipeline.shared_transformer import SharedTransformer
+from ..worst_task import main_keys, main_score
+from . import data
+from .confusion import Confusion, LabelPair, confusion, most_confused
+from .errors_of import choose, judge, predict
+from .excerpts import Excerpt, excerpts
+
+MODELS = ("model-best", "model-last")
+SHOWN_PAIRS = 15  # of labels that were confused most often
+_PACKAGES = ("spacy-mtl", "spacy", "thinc", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One kind of annotation of a head on the dev corpus. table: None where labels have no end, as lemmas."""
+
+    what: str
+    kind: str
+    n: int
+    n_right: int
+    table: Confusion | None
+    wrong: list[tuple[LabelPair, int]]
+    n_kinds_wrong: int
+    examples: list[Excerpt]
+    note: str
+
+
+@dataclass
+class Task:
+    """A head.
+
+    number: its place among the heads. unit: in the singular. score_name: of its main score, empty if that is a mean of
+    several, or there is none. scores: of all dev documents; by_source: of those of one source, where there are several.
+    kept_score: of the pipeline that the report is about. seen: words of annotated documents in training.
+    """
+
+    name: str
+    factory: str
+    number: int
+    unit: str
+    score_name: str = ""
+    scores: data.Curve = field(default_factory=lambda: data.Curve("", (), ()))
+    by_source: list[data.Curve] = field(default_factory=list)
+    losses: data.Curve = field(default_factory=lambda: data.Curve("", (), ()))
+    batch_losses: data.Curve | None = None
+    best_step: int | None = None
+    kept_score: float | None = None
+    seen: int = 0
+    annotations: list[Annotation] = field(default_factory=list)
+    note: str = ""
+
+    def score_at(self, step: int | None) -> float | None:
+        """The main score of the evaluation at a step, if there was one."""
+        found = dict(zip(self.scores.steps, self.scores.values, strict=True))
+        return None if step is None else found.get(float(step))
+
+
+@dataclass
+class Report:
+    """All that the page shows.
+
+    model: the folder of the pipeline. files: what was read, by what it is. per_step: batches in a step. balancer: its
+    settings, None for the plain sum. mix: what `spacy mtl debug` tells of the corpora; None if they cannot be read, and
+    mix_note says why. n_documents: of the dev corpus that the heads were asked about; dev_note: why they were not.
+    """
+
+    nlp_name: str
+    nlp_version: str
+    lang: str
+    date: datetime
+    versions: dict[str, str]
+    model: str
+    files: dict[str, str]
+    tasks: list[Task]
+    rows: list[data.Row]
+    batches: list[data.Batch]
+    per_step: int
+    balancer: dict[str, Any] | None
+    transfer: dict[str, Any] | None = None
+    mix: dict[str, Any] | None = None
+    mix_note: str = ""
+    n_documents: int = 0
+    dev_note: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def window(self) -> int:
+        """Steps that smoothed curves put together."""
+        return data.window_of(self.batches[-1].number // self.per_step + 1) if self.batches else 1
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a report is made from. None: as the config says, or as it is called in the folder of the training."""
+
+    log: Path | None = None
+    steps: Path | None = None
+    transfer: Path | None = None
+
+
+def collect(
+    run: Path,
+    files: Files,
+    *,
+    limit: int,
+    n_examples: int,
+    now: datetime,
+    survey: Callable[[Language], dict[str, Any]],
+) -> Report:
+    """Everything. survey: what `spacy mtl debug` does.
+
+    Raises ReportError if there is no trained pipeline or no log, or if a file is damaged.
+    """
+    folder = find_model(run)
+    if files.log is not None:
+        data.read_rows(files.log)  # before the pipeline is loaded, which takes a while
+    nlp = spacy.load(folder)
+    config = nlp.config.interpolate()
+    training = config["training"]
+    logger = data.find_logger(training["logger"]) or {}
+    log = files.log or _named(run, logger.get("output_file"), "log.jsonl")
+    if log is None:
+        raise errors.no_log(str(run), named=logger.get("output_file"))
+    rows = data.read_rows(log)
+    steps = files.steps or _named(run, logger.get("steps_file"), "steps.jsonl")
+    batches = data.read_batches(steps) if steps is not None else []
+    transfer = files.transfer or _named(run, None, "transfer.json")
+    shared = [name for name, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
+    balancer = config["components"][shared[0]].get("balancer") if shared else None
+    read = {"log": log, "steps": steps, "transfer": transfer}
+    report = Report(
+        nlp_name=str(nlp.meta.get("name") or "pipeline"),
+        nlp_version=str(nlp.meta.get("version") or ""),
+        lang=nlp.lang,
+        date=now,
+        versions=versions(),
+        model=str(folder),
+        files={kind: str(path) for kind, path in read.items() if path is not None},
+        tasks=[],
+        rows=rows,
+        batches=batches,
+        per_step=max(1, int(training["accumulate_gradient"])),
+        balancer=balancer,
+        transfer=None if transfer is None else data.read_transfer(transfer),
+    )
+    if logger.get("steps_file") and steps is None:
+        report.notes.append(
+            f"The file with a line for each batch, {logger['steps_file']}, is not there any more. "
+            "`--steps` names it."
+        )
+    _add_tasks(report, nlp, _best_steps(run, nlp))
+    try:
+        report.mix = survey(nlp)
+    except Exception as error:  # whoever reads the corpora may raise anything
+        report.mix_note = f"The corpora of the training cannot be read: {_in_one_line(error)}"
+    try:
+        (corpus,) = util.resolve_dot_names(config, [training["dev_corpus"]])
+        examples = choose(corpus(nlp), limit)
+    except Exception as error:
+        report.dev_note = f"The dev corpus cannot be read: {_in_one_line(error)}"
+        return report
+    report.n_documents = len(examples)
+    _add_errors(report, nlp, examples, n_examples)
+    return report
+
+
+def find_model(run: Path) -> Path:
+    """The best pipeline of a training, or else its last. Raises ReportError if there is none."""
+    for name in MODELS:
+        if (run / name / "config.cfg").is_file():
+            return run / name
+    raise errors.no_trained_pipeline(str(run))
+
+
+def versions() -> dict[str, str]:
+    """Of what the report was made with."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version_of(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _named(run: Path, named: Any, usual: str) -> Path | None:
+    """A file that the config names, seen from here or from the folder of the training; or the usual one in there."""
+    places = [run / usual] if not named else [Path(named), run / named, run / usual]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _best_steps(run: Path, nlp: Language) -> dict[str, int]:
+    """The step at which each head was best. The best pipeline was saved before its own evaluation was noted."""
+    for name in reversed(MODELS):
+        meta = run / name / "meta.json"
+        if meta.is_file():
+            found: dict[str, int] = util.load_meta(meta).get("best_steps", {})
+            if found:
+                return found
+    return dict(nlp.meta.get("best_steps", {}))
+
+
+def _add_tasks(report: Report, nlp: Language, best_steps: dict[str, int]) -> None:
+    heads = heads_of(nlp)
+    names = list(dict.fromkeys([*heads, *(task for row in report.rows for task in row.tasks)]))
+    for number, name in enumerate(names):
+        units = next((row.units[name] for row in report.rows if name in row.units), None)
+        if units is None:
+            units = unit_of(heads[name])
+        task = Task(
+            name=name,
+            factory=nlp.get_pipe_meta(name).factory if name in heads else "",
+            number=number,
+            unit={"entities": "entity"}.get(units, units.removesuffix("s")),
+            losses=data.curve(data.of_rows(report.rows, name), name, "loss"),
+            seen=max((row.seen.get(name, 0) for row in report.rows), default=0),
+        )
+        if report.batches:
+            points = data.of_batches(report.batches, name, per_step=report.per_step)
+            task.batch_losses = data.smooth(data.curve(points, name, "loss"), report.window)
+        if name in heads:
+            _add_scores(task, heads[name], report.rows)
+            task.kept_score = main_score(heads[name], nlp.meta.get("performance", {}))
+        else:
+            task.note = "This task is in the log, but no component of the pipeline."
+        steps, values = task.scores.steps, task.scores.values
+        task.best_step = best_steps.get(name)
+        if task.best_step is None and values:
+            task.best_step = int(steps[values.index(max(values))])
+        report.tasks.append(task)
+    shared = {t.score_name for t in report.tasks if t.score_name}
+    for key in sorted(shared):
+        same = [t.name for t in report.tasks if t.score_name == key]
+        if len(same) > 1:
+            report.notes.append(
+                f"{errors.listed(same)} have a score of the same name, `{key}`, of which the log keeps one: their "
+                "curves of scores are the same."
+            )
+
+
+def _add_scores(task: Task, head: Any, rows: list[data.Row]) -> None:
+    found = [(row.step, main_score(head, row.scores)) for row in rows]
+    known = [(float(step), score) for step, score in found if score is not None]
+    task.scores = data.Curve("all", tuple(s for s, _ in known), tuple(v for _, v in known))
+    recorded = {name for row in rows for name in row.scores}
+    task.score_name = next((key for key in main_keys(head) if key in recorded), "")
+    start = f"{task.score_name}@"
+    sources = sorted(key for key in recorded if task.score_name and key.startswith(start))
+    if len(sources) > 1:
+        for key in sources:
+            there = [(float(row.step), row.scores[key]) for row in rows if key in row.scores]
+            task.by_source.append(
+                data.Curve(
+                    key.removeprefix(start), tuple(s for s, _ in there), tuple(v for _, v in there)
+                )
+            )
+
+
+def _add_errors(report: Report, nlp: Language, examples: list[Any], n_examples: int) -> None:
+    heads = heads_of(nlp)
+    predicted = predict(nlp, examples)
+    for task in report.tasks:
+        if task.name not in heads:
+            continue
+        judged = judge(heads[task.name], predicted[task.name])
+        if not judged:
+            task.note = "What a head of this kind gets wrong is not looked into."
+        for one in judged:
+            if not one.pairs:
+                task.note = f"No document of the dev corpus is annotated for `{task.name}`."
+                continue
+            wrong = most_confused(one.pairs)
+            task.annotations.append(
+                Annotation(
+                    what=one.what,
+                    kind=one.kind,
+                    n=one.pairs.total(),
+                    n_right=sum(n for (a, b), n in one.pairs.items() if a == b),
+                    table=None if one.open else confusion(one.pairs),
+                    wrong=wrong[:SHOWN_PAIRS],
+                    n_kinds_wrong=len(wrong),
+                    examples=list(
+                        excerpts(heads[task.name], one, predicted[task.name], n_examples)
+                    ),
+                    note=one.note,
+                )
+            )

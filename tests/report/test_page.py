@@ -1,0 +1,201 @@
+"""The page shows all that there is, says what is missing, and takes no text for markup."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spacy.tokens import DocBin
+from spacy.vocab import Vocab
+
+from spacy_mtl.annotation import keep_layers
+from spacy_mtl.cli.debug import make_report
+from spacy_mtl.report import plots
+from spacy_mtl.report.collect import Files, Report, collect
+from spacy_mtl.report.data import Curve
+from spacy_mtl.report.page import render
+
+from ..pipeline.helpers import make_nlp
+from ..pipeline.sentences import SENTENCES, make_doc
+from .conftest import BAD_LABEL, SCRIPT
+from .markup import Page, assert_safe
+from .test_data import row, write
+
+Plain = Callable[..., Path]
+
+
+def report_on(run: Path, **settings: Any) -> Report:
+    now = datetime(2024, 5, 6, 7, 8, tzinfo=timezone.utc)
+    settings = {"limit": 300, "n_examples": 5, "survey": make_report} | settings
+    return collect(run, settings.pop("files", Files()), now=now, **settings)
+
+
+@pytest.fixture(scope="module")
+def full(trained: Path) -> str:
+    return render(report_on(trained))
+
+
+@pytest.fixture
+def plain(encoder_path: Path, tmp_path: Path) -> Plain:
+    """Makes the output folder of a training of which only the least is there."""
+
+    def make(heads: tuple[str, ...], **corpora: Any) -> Path:
+        nlp = make_nlp(encoder_path, heads)
+        nlp.config["corpora"] = corpora
+        (tmp_path / "run").mkdir()
+        nlp.to_disk(tmp_path / "run" / "model-last")
+        return tmp_path / "run"
+
+    return make
+
+
+def test_everything_is_shown(full: str, trained: Path) -> None:
+    page = Page(full)
+    assert_safe(page)
+    assert page.tags.count("svg") == 4 + 3 + 3
+    for said in (
+        "Training report: pipeline 0.0.0",
+        "2024-05-06 07:08 UTC",
+        "Balancer: spacy_mtl.NormEqual.v1",
+        "tag_acc on the dev corpus",
+        "Factors of the balancer",
+        "pairs were compared with the gradients of the encoder's parameters",
+        "Share of batches in which two tasks pull apart",
+        "for_tagger",
+        "more_tags",
+        "What sharing gained each task",
+        "With fewer than three seeds",
+        "All runs had the same number of updates",
+        "gold ↓ predicted →",
+        "missed",
+        "Gold Predicted Text",
+    ):
+        assert said in page.text, said
+    assert {"overview", "learning", "gradients", "sources", "transfer", "errors"} <= set(page.ids)
+    meta = json.loads((trained / "model-last" / "meta.json").read_text())
+    for step in meta["best_steps"].values():
+        assert re.search(rf'<td class="number">{step}</td>', full)
+
+
+def test_texts_and_labels_are_no_markup(full: str) -> None:
+    assert_safe(Page(full))
+    assert SCRIPT not in full
+    assert BAD_LABEL not in full
+    text = Page(full).text
+    assert text.count(SCRIPT) >= 4
+    assert text.count(BAD_LABEL) >= 8
+    assert "Anna &amp; Smith" in text  # as it is written in the corpus
+
+
+def test_plots_can_be_read_without_seeing_them(full: str) -> None:
+    page = Page(full)
+    plots_shown = page.tags.count("figure")
+    assert full.count('role="img"') == page.tags.count("figcaption") == plots_shown == 10
+    assert len(re.findall(r"<figure.*?<details>.*?<td.*?</figure>", full, re.DOTALL)) == 10
+    assert len([label for label in page.labels if label.startswith("Line plot")]) == 7
+    assert "best at step" in " ".join(page.labels)
+    assert re.search(r"tagger and ner [+-]0\.\d", " ".join(page.labels))
+    regions = re.findall(r'tabindex="0" role="region" aria-label="([^"]+)"', full)
+    assert len(regions) == len(set(regions))
+    assert len(regions) == full.count('tabindex="0"')
+
+
+def test_the_page_is_self_contained(full: str) -> None:
+    assert "default-src 'none'" in full
+    assert "@import" not in full
+    assert not re.findall(r"url\((?!#)", full)
+    outside = set(re.findall(r"https?://[\w./]+", full))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names
+
+
+def test_the_least_there_can_be_makes_a_page(plain: Plain) -> None:
+    run = plain(("tagger", "ner"))
+    record = row(0, scores={"tag_acc": 0.25})
+    record["tasks"] = {"tagger": record["tasks"]["a"], "ner": record["tasks"]["b/c"]}
+    write(run / "log.jsonl", [record])
+    page = Page(render(report_on(run)))
+    assert_safe(page)
+    for said in (
+        "model-last",
+        "tagger tagger tag_acc 0 25.00",
+        "No balancer",
+        "Gradients were not measured",
+        "The corpora of the training cannot be read: ConfigValidationError",
+        "The dev corpus cannot be read: ",
+        "What sharing gained each task was not measured",
+    ):
+        assert said in page.text, said
+    assert page.tags.count("svg") == 1  # `ner` has neither scores nor losses
+
+
+def test_a_head_without_gold_is_said_to_have_none(plain: Plain, tmp_path: Path) -> None:
+    path = tmp_path / "tags.spacy"
+    docs = [keep_layers(make_doc(Vocab(), s), ["tag"]) for s in SENTENCES]
+    DocBin(docs=docs).to_disk(path)
+    reader = {"@readers": "spacy.Corpus.v1", "path": str(path), "gold_preproc": False}
+    reader |= {"max_length": 0, "limit": 0, "augmenter": None}
+    run = plain(("tagger", "ner"), train=reader, dev=reader)
+    write(run / "log.jsonl", [row(0), row(5)])
+    report = report_on(run, n_examples=1)
+    page = Page(render(report))
+    assert_safe(page)
+    assert "No document of the dev corpus is annotated for `ner`." in page.text
+    assert "On 4 documents of the dev corpus" in page.text
+    assert "This task is in the log, but no component of the pipeline." in page.text
+    (tags,) = report.tasks[0].annotations
+    assert tags.n == sum(len(doc) for doc in docs)
+    assert len(tags.examples) == 1
+    assert report.mix is not None
+    assert report.mix["train"]["corpus"]["documents"] == 4
+    (limited,) = report_on(run, limit=2).tasks[0].annotations
+    assert limited.n < tags.n
+
+
+def test_without_a_steps_file_the_evaluations_tell_of_the_gradients(trained: Path) -> None:
+    report = report_on(trained, limit=1, survey=lambda nlp: {}["gone"])
+    assert report.batches
+    report.batches, report.transfer, report.notes = [], None, ["<gone>"]
+    page = Page(render(report))
+    assert_safe(page)
+    assert page.tags.count("svg") == 10
+    assert "means between evaluations" in page.text
+    assert "<gone>" in page.text
+
+
+def test_names_that_matplotlib_would_take_for_something_else_are_drawn() -> None:
+    curves = [Curve(name, (0.0, 1.0), (0.1, 1.0)) for name in ("_hidden", "$x^2$", "<b>", "日本")]
+    svg = plots.line_plot("p", curves, y="y", numbers=range(4), log=True)
+    text = Page(svg).text
+    for name in ("_hidden", "$x^2$", "<b>", "日本"):
+        assert name in text
+    assert "mathdefault" not in text
+
+
+def test_many_tasks_are_told_apart_by_colour_dash_and_marker() -> None:
+    curves = [Curve(f"task {i}", (0.0, 1.0), (float(i), 1.0)) for i in range(8)]
+    svg = plots.line_plot("p", curves, y="y", numbers=range(8))
+    for i in range(8):
+        assert f"var(--series-{i})" in svg
+    drawn = re.findall(r'<g id="p-series-0-\d">\s*<path [^>]*style="([^"]+)"', svg)
+    assert len(drawn) == 8
+    looks = {
+        (re.sub("stroke: [^;]+;", "", style), plots.MARKERS[i]) for i, style in enumerate(drawn)
+    }
+    assert len(looks) == 8
+
+
+@pytest.mark.parametrize(
+    ("colours", "ground"), [(plots.COLOURS, "#ffffff"), (plots.DARK_COLOURS, "#15171b")]
+)
+def test_lines_stand_out_from_their_ground(colours: tuple[str, ...], ground: str) -> None:
+    def luminance(colour: str) -> float:
+        values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+        return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    for colour in colours:
+        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
