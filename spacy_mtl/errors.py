@@ -126,6 +126,43 @@ def one_mix(task: str) -> ConfigError:
     )
 
 
+def no_mix_for_linker(task: str) -> ConfigError:
+    return ConfigError(
+        f"`components.{task}.model.tok2vec.layers = 'mix'`: an entity linker reads parts of documents, which have no "
+        'mix. Set it to "last".'
+    )
+
+
+def trained_on_other_depth(
+    task: str, *, n_layers: int, expected: int, upstream: str
+) -> ConfigError:
+    return ConfigError(
+        f"`{task}` mixes {n_layers} layers, but `{upstream}` has {expected}, embeddings included. Train `{task}` again "
+        f"on `{upstream}`, or set its listener's `upstream` to the component that it was trained on."
+    )
+
+
+def mix_is_not_trained(task: str, *, upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` learns a mix of the layers of `{upstream}`, which does not take part in the training. Take "
+        f"`{upstream}` "
+        'out of `[training] frozen_components`, and set `freeze_layers = "all"` in its model instead.'
+    )
+
+
+def damaged_balancer(file: str) -> CheckpointError:
+    return CheckpointError(
+        f"`{file}` is damaged. Delete it to let the balancer start anew, or restore it."
+    )
+
+
+def no_score(task: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` has no score that tasks could be compared by. Give it a scorer in `components.{task}.scorer`, or "
+        "take it out of `[nlp] pipeline`."
+    )
+
+
 def no_such_listener(task: str, *, name: str, tasks: Iterable[str]) -> ConfigError:
     return ConfigError(
         f"`[components.{name}.balancer]` has a weight for `{task}`, but the components that listen to `{name}` are "

@@ -141,8 +141,10 @@ def is_training() -> bool:
 
 
 def install(component: Any, worst_task: WorstTask | None = None) -> None:
-    """Put a TaskScorer in the place of a head's scorer, once."""
+    """Put a TaskScorer in the place of a head's scorer, once; that of another pipeline's head starts anew."""
     scorer = getattr(component, "scorer", None)
+    if isinstance(scorer, TaskScorer) and scorer.worst_task is not worst_task:
+        scorer.worst_task, scorer.last = worst_task, {}
     if callable(scorer) and not isinstance(scorer, TaskScorer):
         component.scorer = TaskScorer(scorer, component, worst_task)
 

@@ -72,6 +72,7 @@ def transfer_command(
             equal=equal.value,
             quick=quick,
             use_gpu=use_gpu,
+            code=[code_path] if code_path is not None else [],
             say=printer.info,
         )
     except (ConfigError, CorpusError) as error:
@@ -90,6 +91,7 @@ def compare(
     equal: str,
     quick: bool,
     use_gpu: int = -1,
+    code: Any = (),
     say: Any = print,
 ) -> dict[str, Any]:
     """Train what has not been trained yet and compare. Returns all that the command tells, as plain data.
@@ -98,39 +100,56 @@ def compare(
     """
     from .. import errors
     from ..transfer.comparison import differences
-    from ..transfer.plan import config_for, plan_runs
-    from ..transfer.training import compared_heads, count_gold, train_run, with_steps
+    from ..transfer.plan import Run, config_for, plan_runs
+    from ..transfer.training import (
+        compared_heads,
+        count_gold,
+        train_run,
+        with_budget,
+        with_sources,
+    )
 
     nlp = util.load_model_from_config(config, auto_fill=True)
     nlp._link_components()
     heads = compared_heads(nlp)
     if len(heads) < 2:
         raise errors.nothing_to_compare(heads)
-    full = nlp.config
+    for head in heads:
+        if not callable(getattr(nlp.get_pipe(head), "scorer", None)):
+            raise errors.no_score(head)
+    full = with_sources(nlp.config, config)
     steps = steps or int(full.interpolate()["training"]["max_steps"])
     if steps < 1:
         raise errors.no_steps(steps)
     runs = plan_runs(heads, seeds, pairs=pairs)
     if quick:
         runs = [run for run in runs if len(run.heads) == len(heads)]
+
+    def config_of(run: Run, n_updates: int) -> Any:
+        return config_for(with_budget(full, n_updates, run.seed).interpolate(), run, heads)
+
+    for run in runs:
+        config_of(run, steps)  # errors before any training
     results = []
     gold: dict[int, Any] = {}
     for number, run in enumerate(runs, 1):
-        wanted = with_steps(full, steps)
-        run_config = config_for(wanted.interpolate(), run, heads)
         together = len(run.heads) == len(heads)
+        run_config = config_of(run, steps)
         if equal == "gold" and not together:
             if run.seed not in gold:
-                joint = config_for(
-                    wanted.interpolate(), runs[0].__class__(tuple(heads), run.seed), heads
-                )
-                gold[run.seed], _ = count_gold(joint, steps)
+                gold[run.seed], _ = count_gold(config_of(Run(tuple(heads), run.seed), steps), steps)
             _, own_steps = count_gold(run_config, None, until=gold[run.seed])
-            run_config = config_for(with_steps(full, own_steps).interpolate(), run, heads)
-        result = train_run(run_config, run, output / "runs", use_gpu=use_gpu, audit=together)
+            run_config = config_of(run, own_steps)
+        result, stored = train_run(
+            run_config, run, output / "runs", use_gpu=use_gpu, audit=together, code=code
+        )
+        for head in run.heads:
+            if head not in result["scores"]:
+                raise errors.no_score(head)
         results.append(result)
         scores = ", ".join(f"{task} {100 * score:.2f}" for task, score in result["scores"].items())
-        say(f"{number}/{len(runs)} {run.name}, {result['updates']} updates: {scores}")
+        how = ", as stored" if stored else ""
+        say(f"{number}/{len(runs)} {run.name}, {result['updates']} updates{how}: {scores}")
     found = differences(results)
     return {
         "heads": heads,
@@ -158,21 +177,22 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     """Groups by what pairs gained, where they were trained; else by the cosines of one run; and how well both agree."""
     from itertools import permutations
 
-    from ..transfer.comparison import best_groups, pair_gains, rank_correlation
+    from ..transfer.comparison import MOST_TASKS, best_groups, pair_gains, rank_correlation
 
     cosines: dict[tuple[str, str], list[float]] = {}
     for result in results:
-        for pair, values in result["gradients"]["pairs"].items():
+        for a, b in permutations(heads, 2):
+            values = result["gradients"]["pairs"].get("/".join(sorted((a, b))), {})
             if "true_cosine" in values:
-                a, b = pair.split("/")
-                for key in ((a, b), (b, a)):
-                    cosines.setdefault(key, []).append(values["true_cosine"])
+                cosines.setdefault((a, b), []).append(values["true_cosine"])
     affinity = {key: sum(values) / len(values) for key, values in cosines.items()}
     gains = pair_gains(found)
     every = list(permutations(heads, 2))
     both = [key for key in every if key in gains and key in affinity]
     agreement = rank_correlation([affinity[k] for k in both], [gains[k] for k in both])
-    if all(key in gains for key in every):
+    if len(heads) > MOST_TASKS:
+        basis, groups = "", []
+    elif all(key in gains for key in every):
         basis, groups = "pairs", best_groups(heads, gains)
     elif all(key in affinity for key in every):
         basis, groups = "gradients", best_groups(heads, affinity)

@@ -181,12 +181,16 @@ class GradientBalance:
         }
         return json.dumps(state, indent=1).encode("utf8")
 
-    def from_bytes(self, data: bytes) -> None:
+    def from_bytes(self, data: bytes, *, file: str = "balancer") -> None:
         """Go on where `to_bytes` was taken; start anew if it was another method.
 
-        Raises ConfigError if the same method has another state.
+        Raises ConfigError if the same method has another state, and CheckpointError that names a damaged file.
         """
-        state = json.loads(data)
+        try:
+            state = json.loads(data)
+            state["meter"], state["lengths"], state["factors"], state["n_batches"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise errors.damaged_balancer(file) from error
         if state["method"] != type(self.balancer).__name__:
             return
         self.balancer.load_state_dict(state["balancer"])

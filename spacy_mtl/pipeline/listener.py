@@ -118,6 +118,8 @@ def forward(
             return _serve(model, batch, docs)
         batch.refuse_late(docs, task=model.task)
     sample = {id(doc) for doc in model.sample_docs}
+    if is_train and model.mixes and any(id(doc) not in sample for doc in docs):
+        raise errors.mix_is_not_trained(model.task, upstream=model.upstream or model.upstream_name)
     return [_read(model, doc, is_sample=id(doc) in sample) for doc in docs], _no_backprop
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import srsly
 from spacy import util
 from spacy.language import Language
+from spacy.pipeline.entity_linker import EntityLinker
 from spacy.pipeline.pipe import deserialize_config
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -115,9 +116,9 @@ class SharedTransformer(TrainablePipe):
         self.save_optimizer = save_optimizer
         self.cfg: dict[str, Any] = {"steps": 0}
         self.listener_map: dict[str, list[Model]] = {}
-        self._heads = _Heads()
+        self._heads: dict[str, Any] = {}
         self.meter = GradientMeter()
-        self.worst_task = WorstTask()
+        self.worst_task = _worst_task_of(vocab)
         self.balance = None if balancer is None else GradientBalance(balancer, self.meter)
         self._batch: SharedBatch | None = None
         self._deferred: DeferredStep | None = None
@@ -183,6 +184,8 @@ class SharedTransformer(TrainablePipe):
         if isinstance(getattr(component, "model", None), Model):
             for node in component.model.walk():
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
+                    if _mixes(node) and isinstance(component, EntityLinker):
+                        raise errors.no_mix_for_linker(component.name)
                     self.add_listener(node, component.name)
                     self._heads[component.name] = component
                     scoring.install(component, self.worst_task)
@@ -193,6 +196,12 @@ class SharedTransformer(TrainablePipe):
             return
         if isinstance(listener, SharedTransformerListener):
             listener.n_layers = self.shim.n_layers
+            if listener.has_param("mix") is True:
+                n_layers = len(listener.get_param("mix"))
+                if n_layers != listener.n_layers:
+                    raise errors.trained_on_other_depth(
+                        task, n_layers=n_layers, expected=listener.n_layers, upstream=self.name
+                    )
         own = listener.maybe_get_dim("nO")
         if own is None:
             listener.set_dim("nO", width)
@@ -341,9 +350,10 @@ class SharedTransformer(TrainablePipe):
     def _count(self, examples: list[Example], losses: dict[str, float]) -> None:
         """Count what a batch is annotated for, if somebody wants to know."""
         if self.balance is not None and self.balance.measures:
-            counted = () if self.statistics is None else self.statistics.heads
-            if not set(self._heads) <= set(counted):
-                self.statistics = TaskStatistics(_Heads(self._heads))
+            if self.statistics is None:
+                self.statistics = TaskStatistics({})
+            for task in self._heads.keys() - self.statistics.heads.keys():
+                self.statistics.add_head(task, self._heads[task])
         if self.statistics is not None:
             self.statistics.begin(examples, losses)
 
@@ -362,7 +372,7 @@ class SharedTransformer(TrainablePipe):
             factors = balance.weigh(tuple(sorted(slots)), counts, looked)
         if log is not None:
             true = None
-            if log.audits_next and pull is not None:
+            if log.audits_next and pull is not None and self.shim.can_go_back:
                 true = self.shim.gradient_gramian([batch.buffer.spread(t) for t in pull.tasks])
             log.add(pull, factors, counts, true)
         return factors
@@ -384,6 +394,7 @@ class SharedTransformer(TrainablePipe):
     def _forget(self) -> None:
         """Drop the current batch and a deferred step: other weights are about to be loaded."""
         self._batch = self._deferred = None
+        self.shim.release()
         for listener in self.listeners:
             neighbours.forget(listener)
 
@@ -465,7 +476,7 @@ class SharedTransformer(TrainablePipe):
         }
         if self.balance is not None and (util.ensure_path(path) / BALANCER_FILE).exists():
             from_bytes = self.balance.from_bytes
-            deserialize[BALANCER_FILE] = lambda p: from_bytes(p.read_bytes())
+            deserialize[BALANCER_FILE] = lambda p: from_bytes(p.read_bytes(), file=str(p))
         util.from_disk(path, deserialize, exclude)
         return self
 
@@ -507,11 +518,9 @@ def _mixes(listener: Model) -> bool:
     return isinstance(listener, SharedTransformerListener) and listener.mixes
 
 
-class _Heads(dict[str, Any]):
-    """Components by name. A copy or a pickle is empty: whoever copies an encoder does not copy its heads."""
-
-    def __reduce__(self) -> Any:
-        return _Heads, ()
+def _worst_task_of(vocab: Vocab) -> WorstTask:
+    """One for all encoders of a pipeline."""
+    return next((pipe.worst_task for pipe in _INSTANCES if pipe.vocab is vocab), WorstTask())
 
 
 def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:

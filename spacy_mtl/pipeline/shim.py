@@ -202,6 +202,11 @@ class EncoderShim(Shim):
         taken, self.layers = self.layers, []
         return taken
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is a backward pass that is still to be run."""
+        return self._graph is not None
+
     def release(self) -> None:
         """Forget the last batch, whether or not its backward pass has run."""
         self._graph = None

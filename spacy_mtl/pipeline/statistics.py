@@ -8,6 +8,7 @@ from spacy.language import Language
 from spacy.pipeline.entity_linker import EntityLinker
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
+from spacy.util import logger
 
 from ..annotation import count_units, heads_of, unit_of
 from .heads.masking import AnnotatedOnly
@@ -62,6 +63,12 @@ class TaskStatistics:
         self._n_examples = 0
         self._losses: dict[str, float] = {}
         self._before: dict[str, float] = {}
+        self._warned = False
+
+    def add_head(self, name: str, head: Any) -> None:
+        """Count for one more head."""
+        self.heads[name] = head
+        self.recent[name], self.total[name] = TaskCount(), TaskCount()
 
     def __reduce__(self) -> Any:
         return TaskStatistics, ({},)
@@ -88,6 +95,12 @@ class TaskStatistics:
         if not self._open:
             return
         self._open = False
+        if any(name not in self._losses for name in self._before) and not self._warned:
+            self._warned = True
+            logger.warning(
+                "The dict of losses was emptied after an update, before the losses of its heads could be read: they count "
+                "as 0, for the log and for balancers. Pass a new dict to each `nlp.update`, or none."
+            )
         for name, count in self.batch.items():
             loss = self._losses.get(name, 0.0) - self._before.get(name, 0.0)
             count.loss = float(loss) * self._examples_per_loss(name, count)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 LEVEL = 0.05  # of the test, below which a difference is called one
-_MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
+MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def best_groups(
 
     affinity: (task, other) -> what the task gains from the other. Raises ValueError for more than nine tasks.
     """
-    if len(tasks) > _MOST_TASKS:
-        raise ValueError(f"Groups are looked for among at most {_MOST_TASKS} tasks.")
+    if len(tasks) > MOST_TASKS:
+        raise ValueError(f"Groups are looked for among at most {MOST_TASKS} tasks.")
 
     def total(groups: list[tuple[str, ...]]) -> float:
         return sum(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from spacy.util import dot_to_object
 from thinc.api import Config
 
 from .. import errors
@@ -23,7 +24,7 @@ class Run:
     @property
     def name(self) -> str:
         """A name for files."""
-        return f"{'+'.join(self.heads)}-{self.seed}"
+        return f"{'+'.join(self.heads)}-{self.seed}".replace("/", "_")
 
 
 def plan_runs(heads: Iterable[str], seeds: int, *, pairs: bool) -> list[Run]:
@@ -56,10 +57,10 @@ def config_for(config: Config, run: Run, heads: Iterable[str]) -> Config:
         weights = (component.get("balancer") or {}).get("weights")
         if isinstance(weights, dict):
             component["balancer"]["weights"] = {t: w for t, w in weights.items() if t not in gone}
-    for key, corpus in kept.get("corpora", {}).items():
+    for name in (training["train_corpus"], training["dev_corpus"]):
+        corpus = dot_to_object(kept, name)
         if isinstance(corpus, dict) and corpus.get("@readers") == READER:
-            corpus["sources"] = _sources_for(corpus["sources"], run.heads, gone, key=key)
-    training["seed"] = kept["system"]["seed"] = run.seed
+            corpus["sources"] = _sources_for(corpus["sources"], run.heads, gone, key=name)
     return Config(kept)
 
 
@@ -74,5 +75,5 @@ def _sources_for(
         elif set(tasks) - gone:
             found[name] = {**block, "tasks": [task for task in tasks if task not in gone]}
     if not found:
-        raise errors.no_source_for(heads, key=f"corpora.{key}.sources")
+        raise errors.no_source_for(heads, key=f"{key}.sources")
     return found

@@ -1,11 +1,14 @@
 """Trains one pipeline of the comparison, as `spacy train` does, and keeps its scores."""
 
+import contextlib
 import hashlib
 import io
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from thinc.api import Config
 
 from .. import errors
 from ..annotation import count_units, heads_of
+from ..encoder.huggingface import resolve_name
 from ..pipeline.shared_transformer import SharedTransformer
 from .plan import Run
 
@@ -42,9 +46,25 @@ def compared_heads(nlp: Language) -> list[str]:
     return [name for name in heads_of(nlp) if name in listening and name not in frozen]
 
 
-def with_steps(config: Config, steps: int) -> Config:
-    """Train for so many updates and evaluate at the end; config: not interpolated, so that schedules follow."""
+def with_sources(filled: Config, given: Config) -> Config:
+    """The filled config of a pipeline, in which components with `source` are taken from there, as the given one says.
+
+    spaCy's own `nlp.config` has their factories in place of that.
+    """
+    changed = filled.copy()
+    for name, block in given.get("components", {}).items():
+        if "source" in block:
+            changed["components"][name] = dict(block)
+    return changed
+
+
+def with_budget(config: Config, steps: int, seed: int) -> Config:
+    """Train for so many updates and evaluate at the end.
+
+    config: not interpolated, so that schedules and other seeds follow.
+    """
     changed = config.copy()
+    changed["training"]["seed"] = changed["system"]["seed"] = seed
     changed["training"] |= {"max_steps": steps, "eval_frequency": steps, "patience": 0}
     if changed["training"].get("max_epochs", 0) != -1:
         changed["training"]["max_epochs"] = 0
@@ -76,10 +96,50 @@ def count_gold(
     return seen, n_batches
 
 
-def train_run(config: Config, run: Run, folder: Path, *, use_gpu: int, audit: bool) -> Result:
-    """Train it, or read what an earlier call has stored for the same config.
+def state_of_files(config: Mapping[str, Any], others: Iterable[Path] = ()) -> dict[str, str]:
+    """SHA-256 of every file that a config names, and of those in the folders that it names."""
+    found: set[Path] = set()
+    for value in [*_strings(config), *map(str, others)]:
+        path = Path(resolve_name(value) if value.startswith("package:") else value)
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # texts that are too long for a path, or have a NUL
+            if value and path.is_file():
+                found.add(path)
+            elif value and path.is_dir():
+                found.update(file for file in path.rglob("*") if file.is_file())
+    return {str(path): _sha256(path, path.stat().st_mtime_ns) for path in sorted(found)}
 
-    config: of this run, interpolated. folder: gets `{run.name}.json`, and while it trains its log.
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def train_run(
+    config: Config,
+    run: Run,
+    folder: Path,
+    *,
+    use_gpu: int,
+    audit: bool,
+    code: Iterable[Path] = (),
+) -> tuple[Result, bool]:
+    """Train it, or read what an earlier call has stored for the same config, files, versions and device.
+
+    config: of this run, interpolated. folder: gets `{run.name}.json`, and while it trains its log. code: Python files
+    that it depends on. Returns the result, and whether it was stored already.
     """
     config = config.copy()
     log = folder / f"{run.name}.log.jsonl"
@@ -88,13 +148,19 @@ def train_run(config: Config, run: Run, folder: Path, *, use_gpu: int, audit: bo
         "console_output": False,
         "audit_every": max(config["training"]["max_steps"] // AUDITS, 1) if audit else 0,
     }
-    fingerprint = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    depends = {
+        "config": config,
+        "files": state_of_files(config, code),
+        "versions": [version(package) for package in ("spacy-mtl", "spacy", "thinc", "torch")],
+        "gpu": use_gpu >= 0,
+    }
+    fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     logger["output_file"] = str(log)
     path = folder / f"{run.name}.json"
     if path.exists():
         stored: Result = json.loads(path.read_text("utf8"))
-        if stored["config_sha256"] == fingerprint:
-            return stored
+        if stored["depends_sha256"] == fingerprint:
+            return stored, True
     folder.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     start = time.perf_counter()
@@ -103,7 +169,7 @@ def train_run(config: Config, run: Run, folder: Path, *, use_gpu: int, audit: bo
     nlp, _ = spacy_train(nlp, None, use_gpu=use_gpu, stdout=said, stderr=said)
     rows = [json.loads(line) for line in log.read_text("utf8").splitlines()]
     result: Result = {
-        "config_sha256": fingerprint,
+        "depends_sha256": fingerprint,
         "heads": list(run.heads),
         "seed": run.seed,
         "updates": rows[-1]["step"],
@@ -114,4 +180,4 @@ def train_run(config: Config, run: Run, folder: Path, *, use_gpu: int, audit: bo
     }
     path.write_text(json.dumps(result, indent=1), "utf8")  # srsly would round the scores
     log.unlink()
-    return result
+    return result, False

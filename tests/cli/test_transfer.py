@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import spacy_mtl.transfer.training as training_module
 from spacy_mtl.cli import app
 from spacy_mtl.transfer.plan import Run, config_for, plan_runs
+from spacy_mtl.transfer.training import with_budget, with_sources
 
 from ..pipeline.conftest import encoder_path
 from ..pipeline.helpers import make_config
@@ -134,8 +135,36 @@ def test_a_run_s_config_has_nothing_of_the_other_heads(config_path: Path) -> Non
     assert list(kept["corpora"]["train"]["sources"]) == ["for_tagger"]
     assert kept["components"]["shared_transformer"]["balancer"]["weights"] == {"tagger": 2.0}
     assert kept["initialize"]["components"] == {}
-    assert kept["training"]["seed"] == kept["system"]["seed"] == 7
     assert set(config["components"]) == {"shared_transformer", *HEADS}
+
+
+def test_seeds_and_schedules_follow_the_budget(config_path: Path) -> None:
+    config = Config().from_disk(config_path, interpolate=False)
+    config["corpora"]["train"]["seed"] = "${system.seed}"
+    config["components"]["shared_transformer"]["grad"] = "${training.max_steps}"
+    changed = with_budget(config, 12, 7).interpolate()
+    assert changed["training"]["seed"] == changed["corpora"]["train"]["seed"] == 7
+    assert changed["components"]["shared_transformer"]["grad"] == 12
+    assert changed["training"]["eval_frequency"] == 12
+
+
+def test_components_stay_sourced() -> None:
+    given = Config({"components": {"ner": {"source": "trained"}, "tagger": {"factory": "tagger"}}})
+    filled = Config({"components": {"ner": {"factory": "ner"}, "tagger": {"factory": "tagger"}}})
+    assert with_sources(filled, given)["components"] == given["components"]
+
+
+def test_a_changed_file_is_trained_again(config_path: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "own.spacy"
+    args = ["--steps", "1", "--seeds", "1", "--corpora.train.sources.for_ner.path", str(corpus)]
+    docs = [make_doc(Vocab(), s) for s in SENTENCES]
+    DocBin(docs=docs * 3).to_disk(corpus)
+    run(config_path, tmp_path, *args)
+    output, _ = run(config_path, tmp_path, *args)
+    assert output.count("as stored") == 4
+    DocBin(docs=docs * 4).to_disk(corpus)
+    output, _ = run(config_path, tmp_path, *args)
+    assert output.count("as stored") == 2  # tags alone, categories alone
 
 
 def test_seeds_are_planned_one_after_the_other() -> None:
@@ -150,6 +179,7 @@ def test_seeds_are_planned_one_after_the_other() -> None:
     [
         (["--nlp.pipeline", '["shared_transformer","tagger"]'], "only `tagger` listens"),
         (["--nlp.pipeline", '["tagger"]'], "has none that takes part"),
+        (["--components.ner.scorer", "null"], "`ner` has no score"),
         (["--training.max_steps", "0"], "`training.max_steps = 0`"),
         (["--corpora.train.sources.for_ner.path", "no.spacy", "--steps", "1"], "no.spacy"),
     ],

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,11 @@ from thinc.api import SGD, Optimizer
 
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.balancing import BALANCERS, Balancer, TaskSignals
-from spacy_mtl.errors import ConfigError, GradientError
+from spacy_mtl.errors import CheckpointError, ConfigError, GradientError
 from spacy_mtl.pipeline.balance import GradientMeter
 from spacy_mtl.pipeline.batch import SharedBatch
-from spacy_mtl.pipeline.statistics import TaskCount
+from spacy_mtl.pipeline.diagnostics import GradientLog
+from spacy_mtl.pipeline.statistics import TaskCount, TaskStatistics
 from spacy_mtl.registry import balancers
 
 from .helpers import LISTENER, NAME, head, make_nlp, shared, tagger_model, train, weights
@@ -286,17 +288,57 @@ def test_another_method_starts_anew_and_another_state_is_refused(
     train(spacy.load(tmp_path), 1)
 
 
-def test_copies_know_no_heads(encoder_path: Path) -> None:
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda nlp: pickle.loads(pickle.dumps(nlp))])
+def test_a_copy_goes_on_balancing(way: Callable[[Language], Language], encoder_path: Path) -> None:
     nlp = make(encoder_path, named("NormEqual"))
-    train(nlp, 1)
-    own = shared(nlp)
-    assert len(pickle.dumps(own)) < 1.2 * len(pickle.dumps(own.model)) + 20_000
-    copied = pickle.loads(pickle.dumps(own))
-    assert copied._heads == {}
-    assert copied.statistics.heads == {}
-    assert set(own._heads) == set(HEADS)
-    loaded = pickle.loads(pickle.dumps(nlp))
-    train(loaded, 1)
+    train(nlp, 2)
+    copied = way(nlp)
+    factors = []
+    for pipeline in (nlp, copied):
+        train(pipeline, 3, plain_sgd())
+        settle(pipeline)
+        balance = shared(pipeline).balance
+        assert balance is not None
+        factors.append(balance.factors)
+    assert factors[0] == pytest.approx(factors[1])
+    assert shared(copied)._heads["tagger"] is copied.get_pipe("tagger")
+
+
+def test_a_frozen_head_does_not_empty_the_log(encoder_path: Path) -> None:
+    """spaCy makes the logger while frozen components are disabled."""
+    nlp = make(encoder_path, named("NormEqual"))
+    with nlp.select_pipes(disable=["textcat"]):
+        shared(nlp).statistics = statistics = TaskStatistics.of(nlp)
+    statistics.gradients = GradientLog()
+    nlp.update(make_examples(nlp.vocab), sgd=plain_sgd(), exclude=["textcat"])
+    settle(nlp)
+    assert shared(nlp).statistics is statistics
+    assert statistics.take()["tagger"].units
+    (record,) = statistics.gradients.take()
+    assert "tagger" in record.tasks
+
+
+def test_a_caller_that_empties_its_dict_of_losses_is_warned_once(
+    encoder_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    nlp = make(encoder_path, named("DWA"))
+    losses: dict[str, float] = {}
+    for emptied in (False, False, True, True):
+        if emptied:
+            losses.clear()
+        nlp.update(make_examples(nlp.vocab), sgd=plain_sgd(), losses=losses)
+        assert len(caplog.records) == int(emptied)
+    assert "Pass a new dict" in caplog.text
+
+
+def test_a_damaged_state_is_named(encoder_path: Path, tmp_path: Path) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    nlp.to_disk(tmp_path)
+    file = tmp_path / NAME / "balancer.json"
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(CheckpointError, match=r"balancer\.json` is damaged"):
+        spacy.load(tmp_path)
 
 
 def test_a_task_of_the_settings_must_exist(encoder_path: Path) -> None:

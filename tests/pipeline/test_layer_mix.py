@@ -189,5 +189,7 @@ def test_wrong_use_is_named(encoder_path: Path) -> None:
     extra = SharedTransformerListener()
     with pytest.raises(ConfigError, match="several listeners"):
         shared(nlp).add_listener(extra, "tagger")
+    with pytest.raises(ConfigError, match=r"does not take part.*freeze_layers"):
+        nlp.update(make_examples(nlp.vocab), exclude=[NAME], annotates=[NAME])
     with pytest.raises(ListenerError, match="has not encoded"):
         nlp.get_pipe("tagger")(nlp.make_doc("It runs"))  # type: ignore[operator]
