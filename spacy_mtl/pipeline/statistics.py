@@ -98,8 +98,8 @@ class TaskStatistics:
         if any(name not in self._losses for name in self._before) and not self._warned:
             self._warned = True
             logger.warning(
-                "The dict of losses was emptied after an update, before the losses of its heads could be read: they count "
-                "as 0, for the log and for balancers. Pass a new dict to each `nlp.update`, or none."
+                "The dict of losses was emptied after an update, before the losses of its heads could be read: they "
+                "count as 0, for the log and for balancers. Pass a new dict to each `nlp.update`, or none."
             )
         for name, count in self.batch.items():
             loss = self._losses.get(name, 0.0) - self._before.get(name, 0.0)
