@@ -73,7 +73,7 @@ def gradient_plots(report: Report) -> list[Plot]:
         (
             "gradient",
             "gradient per unit",
-            "Length of the gradient per annotated unit, before the balancer (log scale)",
+            "Length of the gradient per annotated unit, before the balancer",
             "{:.3g}",
         ),
     ]
@@ -94,12 +94,14 @@ def gradient_plots(report: Report) -> list[Plot]:
         if not curves:
             continue
         name = f"gradients-{measure}"
+        log = measure == "gradient" or (measure == "factor" and _far_apart(curves))
+        caption += " (log scale)" * log
         svg = plots.line_plot(
             name,
             curves,
             y=label,
             numbers=numbers,
-            log=measure == "gradient",
+            log=log,
             percent=measure == "share",
         )
         said = "; ".join(_in_words(curve.task, curve, form) for curve in curves)
@@ -113,6 +115,12 @@ def gradient_plots(report: Report) -> list[Plot]:
         alt = f"Line plot over steps, {label}: {said}."
         found.append(Plot(name, f"{caption}; {how}", alt, svg, table))
     return found
+
+
+def _far_apart(curves: list[data.Curve]) -> bool:
+    """Whether the smaller ones would be a line on the ground of a linear scale; False if some are not positive."""
+    values = [value for curve in curves for value in curve.values]
+    return min(values) > 0 and max(values) > 20 * min(values)
 
 
 def heat_maps(report: Report) -> list[Plot]:
