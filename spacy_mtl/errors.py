@@ -289,6 +289,13 @@ def nothing_to_compare(heads: Iterable[str]) -> ConfigError:
     )
 
 
+def several_encoders(names: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"`transfer` compares tasks that share one encoder, and `[nlp] pipeline` has several: {listed(names)}. Leave "
+        "one, with its heads."
+    )
+
+
 def no_steps(steps: int) -> ConfigError:
     return ConfigError(
         f"`training.max_steps = {steps}` is no number of updates that runs could have in common. Set it, or use "

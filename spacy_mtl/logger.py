@@ -68,10 +68,10 @@ def make_task_logger(
         nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
     ) -> tuple[LogStep, Finalize]:
         from .pipeline.diagnostics import GradientLog
-        from .pipeline.shared_transformer import SharedTransformer
+        from .pipeline.shared_transformer import shared_transformers
         from .pipeline.statistics import TaskStatistics
 
-        shared = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
+        shared = shared_transformers(nlp)
         if not shared:
             raise errors.no_shared_transformer("training.logger")
         statistics = TaskStatistics.of(nlp)

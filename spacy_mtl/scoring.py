@@ -21,7 +21,7 @@ from spacy.util import logger
 
 from .annotation import has_categories, is_annotated, keep_layers
 from .corpora.sources import source_of
-from .worst_task import KEY, WorstTask, main_score
+from .worst_task import KEY, WorstTask, is_number, main_score
 
 ScoreFunction = Callable[..., dict[str, Any]]
 Scores = dict[str, Any]
@@ -85,7 +85,7 @@ class TaskScorer:
                 by_source[name].append(example)
         for name, part in by_source.items():
             found = scores if len(part) == len(annotated) else self._score(part, **kwargs)
-            scores |= {f"{k}@{name}": v for k, v in found.items() if _is_number(v)}
+            scores |= {f"{k}@{name}": v for k, v in found.items() if is_number(v)}
         if not is_training():
             return scores
         scores = self._held(scores, n_annotated=len(annotated))
@@ -115,7 +115,7 @@ class TaskScorer:
         return self.scorer(examples, **kwargs)
 
     def _held(self, scores: Scores, *, n_annotated: int) -> Scores:
-        self.last |= {key: value for key, value in scores.items() if _is_number(value)}
+        self.last |= {key: value for key, value in scores.items() if is_number(value)}
         lacking = [k for k, v in scores.items() if v is None and not k.endswith(_NOT_A_NUMBER)]
         if not n_annotated:
             logger.warning(
@@ -147,10 +147,6 @@ def install(component: Any, worst_task: WorstTask | None = None) -> None:
         scorer.worst_task, scorer.last = worst_task, {}
     if callable(scorer) and not isinstance(scorer, TaskScorer):
         component.scorer = TaskScorer(scorer, component, worst_task)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_partly_parsed(doc: Doc) -> bool:

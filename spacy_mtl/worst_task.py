@@ -36,11 +36,11 @@ def main_score(component: Any, scores: dict[str, Any]) -> float | None:
     own may name it in an attribute `main_score`. None if there is none.
     """
     for key in main_keys(component):
-        if _is_number(scores.get(key)):
+        if is_number(scores.get(key)):
             return float(scores[key])
     if not any(isinstance(component, kind) for kind, _ in _MAIN_SCORES):
         found = [v for k, v in scores.items() if k.endswith(("_f", "_acc", "_score"))]
-        numbers = [float(v) for v in found if _is_number(v)]
+        numbers = [float(v) for v in found if is_number(v)]
         return sum(numbers) / len(numbers) if numbers else None
     return None
 
@@ -55,7 +55,8 @@ def main_keys(component: Any) -> tuple[str, ...]:
     return next((keys for kind, keys in _MAIN_SCORES if isinstance(component, kind)), ())
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """True for a score; scorers also return None, texts and dicts."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -96,28 +97,20 @@ class WorstTask:
     @property
     def value(self) -> float:
         """Of the current evaluation."""
-        worst = self.worst_part(self.current)
-        return self.n_best + 1 + worst if self.is_best else worst
+        *before, worst = self._worst_parts()
+        return self.n_best + 1 + worst if worst > max(before, default=-1.0) else worst
 
-    @property
-    def is_best(self) -> bool:
-        """Whether the current evaluation is better than all before."""
-        worst = self.worst_part(self.current)
-        return all(worst > self.worst_part(scores) for scores in self.evaluations)
-
-    def worst_part(self, scores: dict[str, float]) -> float:
-        """The smallest part that a task has of its best score so far."""
-        best = self.best_scores
-        return min((s / best[t] if best[t] > 0 else 1.0 for t, s in scores.items()), default=0.0)
-
-    @property
-    def best_scores(self) -> dict[str, float]:
-        """Each task's best main score so far."""
+    def _worst_parts(self) -> list[float]:
+        """Of each evaluation, the current one last: the smallest part that a task has of its best score so far."""
+        evaluations = [*self.evaluations, self.current]
         best: dict[str, float] = {}
-        for scores in [*self.evaluations, self.current]:
+        for scores in evaluations:
             for task, score in scores.items():
                 best[task] = max(score, best.get(task, score))
-        return best
+        return [
+            min((s / best[t] if best[t] > 0 else 1.0 for t, s in scores.items()), default=0.0)
+            for scores in evaluations
+        ]
 
     def note_step(self, step: int) -> None:
         """Say at which step of the training the current evaluation was made."""
@@ -126,6 +119,6 @@ class WorstTask:
                 self.best_steps[task] = step
 
     def _close(self) -> None:
-        self.n_best += self.is_best
+        self.n_best += self.value > 1.0  # only that of a best one is
         self.evaluations.append(self.current)
         self.current = {}

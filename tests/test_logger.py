@@ -21,7 +21,7 @@ from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 from .pipeline.conftest import encoder_path
-from .pipeline.helpers import make_nlp, make_optimizer, shared
+from .pipeline.helpers import give_fixed_weights, make_nlp, make_optimizer, shared
 from .pipeline.sentences import SENTENCES, make_doc
 
 __all__ = ["encoder_path"]
@@ -139,11 +139,7 @@ def test_a_row_shows_losses_words_and_scores(nlp: Language, tmp_path: Path) -> N
 
 def with_fixed_weights(nlp: Language) -> Language:
     """spaCy's output layers begin with zeros, which hand back no gradient."""
-    for name in ("tagger", "masked_textcat"):
-        rng = np.random.default_rng(len(name))
-        for node in nlp.get_pipe(name).model.walk():  # type: ignore[attr-defined]
-            for param in node.param_names:
-                node.set_param(param, rng.normal(size=node.get_param(param).shape).astype("f"))
+    give_fixed_weights(nlp, "tagger", "masked_textcat")
     return nlp
 
 

@@ -15,7 +15,7 @@ import torch
 from environment import describe
 
 from spacy_mtl.encoder.huggingface import load_pretrained
-from spacy_mtl.encoder.transformer import encode_tokens
+from spacy_mtl.encoder.transformer import encode_layers
 from spacy_mtl.text.packing import pack
 from spacy_mtl.text.windows import make_windows
 from spacy_mtl.types import EncoderInput, Wordpieces
@@ -47,7 +47,7 @@ def make_input(lengths: list[int], cost: int) -> EncoderInput:
 def seconds(inputs: EncoderInput) -> float:
     """One forward and backward pass in training mode."""
     start = time.perf_counter()
-    vectors = encode_tokens(MODEL, inputs, pooling="mean", dtype=torch.float32)
+    (vectors,) = encode_layers(MODEL, inputs, pooling="mean", dtype=torch.float32, every=False)
     vectors.sum().backward()
     MODEL.zero_grad(set_to_none=True)
     return time.perf_counter() - start

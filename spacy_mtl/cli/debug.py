@@ -12,19 +12,14 @@ from spacy.schemas import ConfigSchemaInit, ConfigSchemaTraining
 from wasabi import Printer
 
 from . import app
+from .options import OVERRIDES, CodePath, ConfigPath
 
-EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-
-@app.command("debug", context_settings=EXTRA)
+@app.command("debug", context_settings=OVERRIDES)
 def debug_command(
     ctx: typer.Context,
-    config_path: Annotated[
-        Path, typer.Argument(help="Path to the config file.", exists=True, dir_okay=False)
-    ],
-    code_path: Annotated[
-        Path | None, typer.Option("--code", "-c", help="Python file to import before.")
-    ] = None,
+    config_path: ConfigPath,
+    code_path: CodePath = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the same as JSON to this file.")
     ] = None,
@@ -62,15 +57,15 @@ def make_report(nlp: Language) -> dict[str, Any]:
     from ..corpora import survey as surveys
     from ..corpora.findings import find_problems
     from ..corpora.readers import MultiCorpus
-    from ..pipeline.shared_transformer import SharedTransformer
+    from ..pipeline.shared_transformer import shared_transformers
 
     config = nlp.config.interpolate()
     training = util.registry.resolve(config["training"], schema=ConfigSchemaTraining)
     names = [training["train_corpus"], training["dev_corpus"]]
     train_corpus, dev_corpus = util.resolve_dot_names(config, names)
     nlp._link_components()
-    for _, pipe in nlp.pipeline:
-        if isinstance(pipe, SharedTransformer) and pipe.shim.encoder is None:
+    for pipe in shared_transformers(nlp):
+        if pipe.shim.encoder is None:
             pipe.shim.load()  # batches by wordpieces need its tokenizer
     heads = heads_of(nlp)
     for corpus in (train_corpus, dev_corpus):

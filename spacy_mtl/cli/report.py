@@ -10,6 +10,7 @@ from spacy.cli._util import import_code, setup_gpu
 from wasabi import Printer
 
 from . import app
+from .options import CodePath, GpuId
 
 
 def _file(*names: str, what: str) -> Any:
@@ -38,16 +39,14 @@ def report_command(
             what="`transfer.json` of `spacy mtl transfer`; default: the one in the folder.",
         ),
     ] = None,
-    code_path: Annotated[
-        Path | None, typer.Option("--code", "-c", help="Python file to import before.")
-    ] = None,
+    code_path: CodePath = None,
     limit: Annotated[
         int, typer.Option(min=1, help="Documents of the dev corpus to look for errors in.")
     ] = 300,
     examples: Annotated[
         int, typer.Option(min=0, help="Errors to show of each kind of annotation.")
     ] = 5,
-    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1.")] = -1,
+    use_gpu: GpuId = -1,
 ) -> None:
     """Write one HTML page that needs no network: curves, gradients, sources, transfer, confusions and errors."""
     from ..errors import ConfigError, ReportError

@@ -11,8 +11,7 @@ from spacy.cli._util import import_code, parse_config_overrides, setup_gpu, show
 from wasabi import Printer
 
 from . import app
-
-EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+from .options import OVERRIDES, CodePath, ConfigPath, GpuId
 
 
 class Equal(str, Enum):
@@ -22,12 +21,10 @@ class Equal(str, Enum):
     gold = "gold"
 
 
-@app.command("transfer", context_settings=EXTRA)
+@app.command("transfer", context_settings=OVERRIDES)
 def transfer_command(
     ctx: typer.Context,
-    config_path: Annotated[
-        Path, typer.Argument(help="Path to the config file.", exists=True, dir_okay=False)
-    ],
+    config_path: ConfigPath,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for finished runs and transfer.json.")
     ] = Path("transfer"),
@@ -45,10 +42,8 @@ def transfer_command(
     quick: Annotated[
         bool, typer.Option(help="Train all together only, and estimate which tasks fit.")
     ] = False,
-    code_path: Annotated[
-        Path | None, typer.Option("--code", "-c", help="Python file to import before.")
-    ] = None,
-    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1.")] = -1,
+    code_path: CodePath = None,
+    use_gpu: GpuId = -1,
 ) -> None:
     """Train each task alone, all together, and perhaps in pairs; settings can be overridden as in `spacy train`.
 
@@ -128,13 +123,11 @@ def compare(
     def config_of(run: Run, n_updates: int) -> Any:
         return config_for(with_budget(full, n_updates, run.seed).interpolate(), run, heads)
 
-    for run in runs:
-        config_of(run, steps)  # errors before any training
+    configs = [config_of(run, steps) for run in runs]  # errors before any training
     results = []
     gold: dict[int, Any] = {}
-    for number, run in enumerate(runs, 1):
+    for number, (run, run_config) in enumerate(zip(runs, configs, strict=True), 1):
         together = len(run.heads) == len(heads)
-        run_config = config_of(run, steps)
         if equal == "gold" and not together:
             if run.seed not in gold:
                 gold[run.seed], _ = count_gold(config_of(Run(tuple(heads), run.seed), steps), steps)

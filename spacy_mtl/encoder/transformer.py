@@ -10,22 +10,6 @@ from .pooling import pool
 from .precision import autocast
 
 
-def encode_tokens(
-    model: PreTrainedModel,
-    inputs: EncoderInput,
-    *,
-    pooling: Pooling,
-    dtype: torch.dtype,
-) -> Tensor:
-    """Encode a batch of documents.
-
-    Returns fp32 token vectors [T, width], documents one after the other; zeros for tokens without wordpieces.
-    Gradients reach the encoder's parameters through autograd when it is enabled.
-    dtype: of the matrix products, see `resolve_precision`.
-    """
-    return encode_layers(model, inputs, pooling=pooling, dtype=dtype, every=False)[-1]
-
-
 def count_layers(model: PreTrainedModel) -> int:
     """How many vectors `encode_layers` can give for a token: one of the embeddings, and one of each layer."""
     return int(model.config.num_hidden_layers) + 1
@@ -37,9 +21,15 @@ def encode_layers(
     *,
     pooling: Pooling,
     dtype: torch.dtype,
-    every: bool = True,
+    every: bool,
 ) -> list[Tensor]:
-    """As `encode_tokens`, from the embeddings up to the last layer; the last alone if not `every`."""
+    """Encode a batch of documents.
+
+    Returns fp32 token vectors of the last layer, or of all from the embeddings up if `every`: [T, width] each,
+    documents one after the other; zeros for tokens without wordpieces. Gradients reach the encoder's parameters through
+    autograd when it is enabled.
+    dtype: of the matrix products, see `resolve_precision`.
+    """
     device = next(model.parameters()).device
     if not inputs.micro_batches:
         shape = (len(inputs.token_lengths), model.config.hidden_size)

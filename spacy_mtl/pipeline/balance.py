@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from thinc.api import get_array_module
+from thinc.api import get_array_module, to_numpy
 
 from .. import errors
 from ..balancing.base import Balancer, Floats, TaskSignals
@@ -35,8 +35,7 @@ class Pull:
 
     def read(self) -> tuple[Floats, Floats]:
         """The two Gramians in host memory; waits for the device. Raises GradientError if they are not finite."""
-        values = self.gramians
-        host = np.asarray(values if isinstance(values, np.ndarray) else values.get(), dtype="d")
+        host = to_numpy(self.gramians).astype("d")
         if not np.isfinite(host).all():
             norms = np.diagonal(host[0])
             bad = [t for t, norm in zip(self.tasks, norms, strict=True) if not np.isfinite(norm)]

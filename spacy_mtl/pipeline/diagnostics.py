@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from thinc.api import to_numpy
 
 from ..balancing.base import Floats
 from ..types import Array
@@ -108,7 +109,7 @@ def _record(
     units = [counts[t].units for t in pull.tasks]
     audit = {}
     if true is not None:
-        real = cosines(pull.tasks, np.asarray(true if isinstance(true, np.ndarray) else true.get()))
+        real = cosines(pull.tasks, to_numpy(true))
         cheap = cosines(pull.tasks, token)
         audit = {pair: (value, cheap[pair]) for pair, value in real.items() if pair in cheap}
     return BatchRecord(

@@ -529,6 +529,11 @@ def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:
     return min(found, key=lambda pipe: pipe.name, default=None)
 
 
+def shared_transformers(nlp: Language) -> list[SharedTransformer]:
+    """Those that take part in a pipeline, in its order."""
+    return [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
+
+
 def require_package(nlp: Language) -> None:
     """Let `spacy package` write that the pipeline needs this package.
 

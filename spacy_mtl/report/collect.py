@@ -15,7 +15,7 @@ from spacy.language import Language
 
 from .. import errors
 from ..annotation import heads_of, unit_of
-from ..pipeline.shared_transformer import SharedTransformer
+from ..pipeline.shared_transformer import shared_transformers
 from ..worst_task import main_keys, main_score
 from . import data
 from .confusion import Confusion, LabelPair, confusion, most_confused
@@ -142,8 +142,8 @@ def collect(
     steps = files.steps or _named(run, logger.get("steps_file"), "steps.jsonl")
     batches = data.read_batches(steps) if steps is not None else []
     transfer = files.transfer or _named(run, None, "transfer.json")
-    shared = [name for name, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
-    balancer = config["components"][shared[0]].get("balancer") if shared else None
+    shared = shared_transformers(nlp)
+    balancer = config["components"][shared[0].name].get("balancer") if shared else None
     read = {"log": log, "steps": steps, "transfer": transfer}
     report = Report(
         nlp_name=str(nlp.meta.get("name") or "pipeline"),

@@ -24,7 +24,7 @@ from thinc.api import Config
 from .. import errors
 from ..annotation import count_units, heads_of
 from ..encoder.huggingface import resolve_name
-from ..pipeline.shared_transformer import SharedTransformer
+from ..pipeline.shared_transformer import SharedTransformer, shared_transformers
 from .plan import Run
 
 Result = dict[str, Any]
@@ -33,8 +33,10 @@ AUDITS = 20  # in the run that estimates the affinity of the tasks
 
 def shared_of(nlp: Language) -> SharedTransformer:
     """The pipeline's shared_transformer. Raises ConfigError if there is not exactly one."""
-    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
-    if len(found) != 1:
+    found = shared_transformers(nlp)
+    if len(found) > 1:
+        raise errors.several_encoders(pipe.name for pipe in found)
+    if not found:
         raise errors.no_shared_transformer("transfer")
     return found[0]
 

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 import spacy_mtl.transfer.training as training_module
 from spacy_mtl.cli import app
+from spacy_mtl.errors import ConfigError
 from spacy_mtl.transfer.plan import Run, config_for, plan_runs
-from spacy_mtl.transfer.training import with_budget, with_sources
+from spacy_mtl.transfer.training import compared_heads, with_budget, with_sources
 
 from ..pipeline.conftest import encoder_path
-from ..pipeline.helpers import make_config
+from ..pipeline.helpers import encoder_model, make_config, make_nlp
 from ..pipeline.sentences import SENTENCES, make_doc
 from ..pipeline.test_spacy_train import filled, training
 
@@ -136,6 +137,13 @@ def test_a_run_s_config_has_nothing_of_the_other_heads(config_path: Path) -> Non
     assert kept["components"]["shared_transformer"]["balancer"]["weights"] == {"tagger": 2.0}
     assert kept["initialize"]["components"] == {}
     assert set(config["components"]) == {"shared_transformer", *HEADS}
+
+
+def test_two_encoders_are_not_compared(encoder_path: Path) -> None:
+    nlp = make_nlp(encoder_path, ["tagger"], initialize=False)
+    nlp.add_pipe("shared_transformer", "second", config={"model": encoder_model(encoder_path)})
+    with pytest.raises(ConfigError, match="has several: `shared_transformer`, `second`"):
+        compared_heads(nlp)
 
 
 def test_seeds_and_schedules_follow_the_budget(config_path: Path) -> None:

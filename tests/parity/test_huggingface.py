@@ -10,7 +10,8 @@ from torch import Tensor
 
 from spacy_mtl.encoder.huggingface import HuggingFaceEncoder
 from spacy_mtl.encoder.layers import checkpoint_layers
-from spacy_mtl.encoder.transformer import encode_tokens
+from spacy_mtl.encoder.transformer import encode_layers
+from spacy_mtl.types import EncoderInput
 
 from ..families import FAMILIES, NO_DROPOUT, TEXT
 from .reference import (
@@ -44,7 +45,11 @@ def path(request: pytest.FixtureRequest, family_dir: Callable[[str], Path]) -> P
 
 def encode(encoder: HuggingFaceEncoder, texts: tuple[str, ...], **settings: Any) -> Tensor:
     inputs = prepare(encoder, texts, **settings).inputs
-    return encode_tokens(encoder.model, inputs, pooling="mean", dtype=torch.float32)
+    return encode_in(torch.float32, encoder, inputs)
+
+
+def encode_in(dtype: torch.dtype, encoder: HuggingFaceEncoder, inputs: EncoderInput) -> Tensor:
+    return encode_layers(encoder.model, inputs, pooling="mean", dtype=dtype, every=False)[-1]
 
 
 def without_dropout(path: Path) -> HuggingFaceEncoder:
@@ -146,7 +151,7 @@ def test_half_precision_is_close_to_fp32(path: Path, dtype: torch.dtype) -> None
     inputs = prepare(encoder, LONG).inputs
     results = []
     for precision in (dtype, torch.float32):
-        Y = encode_tokens(encoder.model, inputs, pooling="mean", dtype=precision)
+        Y = encode_in(precision, encoder, inputs)
         assert Y.dtype is torch.float32
         results.append((Y, gradients(encoder.model, Y)))
     (half, half_gradients), (full, full_gradients) = results

@@ -137,6 +137,16 @@ def weights(nlp: Language, name: str = NAME) -> dict[str, NDArray[np.float32]]:
     return {name: parameter.detach().cpu().numpy().copy() for name, parameter in named}
 
 
+def give_fixed_weights(nlp: Language, *names: str) -> None:
+    """To these heads, whatever their order in the pipeline; spaCy begins with zeros, which hand back no gradient."""
+    for name in names:
+        rng = np.random.default_rng(len(name))
+        for node in nlp.get_pipe(name).model.walk():  # type: ignore[attr-defined]
+            for param in node.param_names:
+                value = rng.normal(size=node.get_param(param).shape).astype("f")
+                node.set_param(param, value)
+
+
 def make_optimizer(rate: float = 0.003) -> Optimizer:
     return Adam(rate, L2=0.0, grad_clip=1.0, use_averages=False)
 

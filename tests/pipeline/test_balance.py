@@ -25,7 +25,17 @@ from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskCount, TaskStatistics
 from spacy_mtl.registry import balancers
 
-from .helpers import LISTENER, NAME, head, make_nlp, shared, tagger_model, train, weights
+from .helpers import (
+    LISTENER,
+    NAME,
+    give_fixed_weights,
+    head,
+    make_nlp,
+    shared,
+    tagger_model,
+    train,
+    weights,
+)
 from .sentences import make_examples
 
 HEADS = ("tagger", "trainable_lemmatizer", "textcat")  # ner cuts its batches at random
@@ -71,18 +81,16 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     return seen
 
 
-def give_fixed_weights(nlp: Language) -> None:
-    """To all heads, whatever their order in the pipeline; spaCy begins with zeros, which hand back no gradient."""
-    for name in sorted(HEADS):
-        rng = np.random.default_rng(len(name))
-        for node in nlp.get_pipe(name).model.walk():  # type: ignore[attr-defined]
-            for param in node.param_names:
-                value = rng.normal(size=node.get_param(param).shape).astype("f")
-                node.set_param(param, value)
-
-
 def settle(nlp: Language) -> None:
     shared(nlp).model  # noqa: B018
+
+
+def factors_of(nlp: Language) -> dict[str, float]:
+    """Of the last batch."""
+    settle(nlp)
+    balance = shared(nlp).balance
+    assert balance is not None
+    return balance.factors
 
 
 def test_static_weights_of_one_change_nothing(encoder_path: Path) -> None:
@@ -127,7 +135,7 @@ def test_every_balancer_trains_with_one_backward_pass_a_batch(
 
 def test_equal_norms_as_long_as_the_plain_sum(encoder_path: Path, spy: Spy) -> None:
     nlp = make(encoder_path, named("NormEqual"))
-    give_fixed_weights(nlp)
+    give_fixed_weights(nlp, *HEADS)
     train(nlp, 1, plain_sgd())
     settle(nlp)
     ((slots, factors),) = spy
@@ -143,7 +151,7 @@ def test_equal_norms_as_long_as_the_plain_sum(encoder_path: Path, spy: Spy) -> N
 
 def test_the_user_s_weights_say_how_long_a_gradient_is_to_be(encoder_path: Path, spy: Spy) -> None:
     nlp = make(encoder_path, named("NormEqual", weights={"tagger": 3.0}))
-    give_fixed_weights(nlp)
+    give_fixed_weights(nlp, *HEADS)
     train(nlp, 1, plain_sgd())
     settle(nlp)
     ((slots, factors),) = spy
@@ -154,7 +162,7 @@ def test_the_user_s_weights_say_how_long_a_gradient_is_to_be(encoder_path: Path,
 
 def test_a_batch_with_fewer_units_than_usual_counts_for_less(encoder_path: Path, spy: Spy) -> None:
     nlp = make(encoder_path, named("NormEqual"))
-    give_fixed_weights(nlp)
+    give_fixed_weights(nlp, *HEADS)
     examples = make_examples(nlp.vocab)
     for _ in range(30):
         nlp.update(examples, sgd=False)
@@ -173,12 +181,9 @@ def test_the_order_of_the_heads_changes_nothing(method: str, encoder_path: Path)
     for heads in (HEADS, HEADS[::-1]):
         config = {name: head(name) for name in heads}
         nlp = make(encoder_path, named(method), config)
-        give_fixed_weights(nlp)
+        give_fixed_weights(nlp, *HEADS)
         train(nlp, 1, plain_sgd())
-        settle(nlp)
-        balance = shared(nlp).balance
-        assert balance is not None
-        factors.append(balance.factors)
+        factors.append(factors_of(nlp))
     assert factors[0] == pytest.approx(factors[1])
 
 
@@ -195,10 +200,7 @@ def test_documents_that_no_task_is_annotated_for_change_no_factor(
         others = [Example(nlp.make_doc("Who is it ?"), nlp.make_doc("Who is it ?"))] * n_others
         for _ in range(3):
             nlp.update([*batch, *copy.deepcopy(others)], sgd=plain_sgd())
-        settle(nlp)
-        balance = shared(nlp).balance
-        assert balance is not None
-        factors.append(balance.factors)
+        factors.append(factors_of(nlp))
     assert factors[0] == pytest.approx(factors[1], rel=1e-3)
 
 
@@ -296,10 +298,7 @@ def test_a_copy_goes_on_balancing(way: Callable[[Language], Language], encoder_p
     factors = []
     for pipeline in (nlp, copied):
         train(pipeline, 3, plain_sgd())
-        settle(pipeline)
-        balance = shared(pipeline).balance
-        assert balance is not None
-        factors.append(balance.factors)
+        factors.append(factors_of(pipeline))
     assert factors[0] == pytest.approx(factors[1])
     assert shared(copied)._heads["tagger"] is copied.get_pipe("tagger")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spacy.language import Language
 
 from spacy_mtl.encoder.huggingface import HuggingFaceEncoder, load_pretrained
-from spacy_mtl.encoder.transformer import encode_tokens
+from spacy_mtl.encoder.transformer import encode_layers
 from spacy_mtl.pipeline.shim import token_spans
 from spacy_mtl.text.packing import pack
 from spacy_mtl.text.windows import make_windows
@@ -67,7 +67,9 @@ def vectors_of(encoder: HuggingFaceEncoder, pieces: Wordpieces) -> torch.Tensor:
     windows = make_windows(pieces.doc_lengths, window=120, stride=90)
     inputs = pack(pieces, windows, encoder.affixes, max_batch_wordpieces=8192)
     with torch.inference_mode():
-        return encode_tokens(encoder.model, inputs, pooling="mean", dtype=torch.float32)
+        return encode_layers(
+            encoder.model, inputs, pooling="mean", dtype=torch.float32, every=False
+        )[-1]
 
 
 def assert_vectors_where_there_are_wordpieces(

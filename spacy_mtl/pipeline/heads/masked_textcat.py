@@ -8,7 +8,7 @@ from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
 
 from ...types import Array
-from .masking import AnnotatedOnly, GetExamples
+from .masking import AnnotatedOnly, GetExamples, add_labels
 
 
 class MaskedTextCategorizer(AnnotatedOnly, TextCategorizer):
@@ -45,10 +45,7 @@ class MaskedTextCategorizer(AnnotatedOnly, TextCategorizer):
         positive_label: str | None = None,
     ) -> None:
         """As in spaCy, from annotated examples. Raises ConfigError if there are none."""
-        if labels is not None:
-            labels = list(labels)
-            for label in labels:  # before anything asks which documents are annotated
-                self.add_label(label)
+        labels = add_labels(self, labels)  # before anything asks which documents are annotated
         examples = self.annotated_examples(get_examples, labels)
         super().initialize(examples, nlp=nlp, labels=labels, positive_label=positive_label)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from spacy.language import Language
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 
-from .masking import AnnotatedOnly, GetExamples
+from .masking import AnnotatedOnly, GetExamples, add_labels
 
 
 class MaskedMultiLabelTextCategorizer(AnnotatedOnly, MultiLabel_TextCategorizer):
@@ -25,9 +25,6 @@ class MaskedMultiLabelTextCategorizer(AnnotatedOnly, MultiLabel_TextCategorizer)
         labels: Iterable[str] | None = None,
     ) -> None:
         """As in spaCy, from annotated examples. Raises ConfigError if there are none."""
-        if labels is not None:
-            labels = list(labels)
-            for label in labels:  # before anything asks which documents are annotated
-                self.add_label(label)
+        labels = add_labels(self, labels)  # before anything asks which documents are annotated
         examples = self.annotated_examples(get_examples, labels)
         super().initialize(examples, nlp=nlp, labels=labels)

@@ -90,6 +90,16 @@ class AnnotatedOnly(TrainablePipe):
         raise errors.nothing_annotated(self.name, needs=self.needs, takes_labels=self.takes_labels)
 
 
+def add_labels(head: TrainablePipe, labels: Iterable[str] | None) -> list[str] | None:
+    """Add the labels that `initialize` was given, if any, and return them."""
+    if labels is None:
+        return None
+    labels = list(labels)
+    for label in labels:
+        head.add_label(label)
+    return labels
+
+
 def _is_placeholder(examples: Iterable[Example]) -> bool:
     words = [[token.text for token in eg.reference] for eg in islice(examples, 2)]
     return words in ([], [PLACEHOLDER])
