@@ -70,10 +70,12 @@ setup(
             "masked_spancat = spacy_mtl.pipeline.factories:masked_spancat",
             "masked_spancat_singlelabel = spacy_mtl.pipeline.factories:masked_spancat_singlelabel",
             "masked_span_finder = spacy_mtl.pipeline.factories:masked_span_finder",
+            "biluo_ner = spacy_mtl.pipeline.factories:biluo_ner",
         ],
         "spacy_architectures": [
             "spacy_mtl.TransformerEncoder.v1 = spacy_mtl.pipeline.architectures:TransformerEncoder",
             "spacy_mtl.SharedTransformerListener.v1 = spacy_mtl.pipeline.architectures:make_listener",
+            "spacy_mtl.BiluoTagger.v1 = spacy_mtl.pipeline.architectures:make_biluo_tagger",
         ],
         "spacy_scorers": [
             "spacy_mtl.MaskedTextcatScorer.v1 = spacy_mtl.scoring:make_masked_textcat_scorer",

@@ -98,6 +98,13 @@ def layers_of(component: Any) -> frozenset[str] | None:
     return None
 
 
+def finds_entities(component: Any) -> bool:
+    """True for spaCy's `ner` and our `biluo_ner`."""
+    from .pipeline.heads.biluo_ner import BiluoEntityRecognizer
+
+    return isinstance(component, EntityRecognizer | BiluoEntityRecognizer)
+
+
 def asks_tasks(component: Any) -> bool:
     """True for a component that does not train on documents whose source is annotated for other heads only."""
     from .pipeline.heads.masking import AnnotatedOnly
@@ -136,7 +143,7 @@ def count_units(component: Any, doc: Doc) -> int:
         return len(doc)
     if not len(doc):
         return 0
-    if isinstance(component, EntityRecognizer):
+    if finds_entities(component):
         key = component.incorrect_spans_key
         known = int(np.count_nonzero(doc.to_array(ENT_IOB)))
         return known or (sum(len(span) for span in doc.spans.get(key, ())) if key else 0)
@@ -246,7 +253,8 @@ def has_own_labels(component: Any) -> bool:
     """True for heads whose labels `unknown_labels` knows how to find."""
     if isinstance(component, Morphologizer | SentenceRecognizer):
         return False
-    return isinstance(component, TextCategorizer | EntityRecognizer | SpanCategorizer | Tagger)
+    kinds = TextCategorizer | SpanCategorizer | Tagger
+    return isinstance(component, kinds) or finds_entities(component)
 
 
 def is_initialized(component: Any) -> bool:
@@ -261,7 +269,7 @@ def labels_of(component: Any, doc: Doc) -> list[str]:
         return [label for label, score in doc.cats.items() if score > 0]
     if isinstance(component, EntityLinker):
         return [ent.kb_id_ for ent in doc.ents if ent.kb_id]
-    if isinstance(component, EntityRecognizer):
+    if finds_entities(component):
         return [ent.label_ for ent in doc.ents]
     if isinstance(component, SpanCategorizer):
         return [span.label_ for span in doc.spans.get(component.cfg["spans_key"], ())]
@@ -276,7 +284,7 @@ def labels_of(component: Any, doc: Doc) -> list[str]:
 
 def has_negatives_only(component: Any, doc: Doc) -> bool:
     """True for an annotated document that tells a head of spans only that there are none."""
-    if isinstance(component, EntityRecognizer):
+    if finds_entities(component):
         return not doc.ents
     if isinstance(component, SpanCategorizer | SpanFinder):
         return not doc.spans.get(component.cfg["spans_key"])

@@ -91,10 +91,15 @@ def prepare(
 
 
 def run(config: Config, updates: int) -> Result:
+    """What `run_pipeline` finds."""
+    return run_pipeline(config, updates)[-1]
+
+
+def run_pipeline(config: Config, updates: int) -> tuple[Language, Callable[..., Any], Result]:
     """Train from a config as `spacy train` does.
 
-    Returns all dev scores that are numbers after the last update, words per second, and for each head the updates and
-    words that carried gold for it.
+    Returns the pipeline, its dev corpus, and all dev scores that are numbers after the last update, words per second,
+    and for each head the updates and words that carried gold for it.
     """
     nlp, batches, optimizer, dev_corpus = prepare(config)
     dropout = nlp.config["training"]["dropout"]
@@ -115,12 +120,13 @@ def run(config: Config, updates: int) -> Result:
             gold_words[name] += sum(own)
     seconds = time.perf_counter() - start
     scores = nlp.evaluate(dev_corpus(nlp))
-    return {
+    found = {
         "scores": {k: v for k, v in scores.items() if isinstance(v, float) and k != "speed"},
         "train_words_per_s": words / seconds,
         "gold_updates": dict(gold_updates),
         "gold_words": dict(gold_words),
     }
+    return nlp, dev_corpus, found
 
 
 def spread(values: list[float]) -> str:

@@ -78,3 +78,19 @@ def make_listener(
     Raises ConfigError for another value of `layers`.
     """
     return SharedTransformerListener(upstream, grad_factor, layers)
+
+
+def make_biluo_tagger(
+    tok2vec: Model[list[Doc], list[Array]], nO: int | None = None
+) -> Model[list[Doc], list[Array]]:
+    """A linear layer from token vectors to the scores of BILUO tags (`spacy_mtl.BiluoTagger.v1`).
+
+    It is the model of a `biluo_ner`. Scores are logits, in training and in prediction. The layer grows when a label is
+    added.
+
+    tok2vec: the layer that gives token vectors, such as `spacy_mtl.SharedTransformerListener.v1`.
+    nO: number of tags, 1 + 4 for each label. Default: inferred.
+    """
+    from .heads.biluo_model import build
+
+    return build(tok2vec, nO)

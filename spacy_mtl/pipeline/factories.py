@@ -297,3 +297,32 @@ def masked_span_finder(
         min_length=min_length,
         scorer=scorer,
     )
+
+
+@Language.factory(
+    "biluo_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        "model": {
+            "@architectures": "spacy_mtl.BiluoTagger.v1",
+            "nO": None,
+            "tok2vec": {"@architectures": "spacy_mtl.SharedTransformerListener.v1"},
+        },
+        "incorrect_spans_key": None,
+        "confidence": False,
+        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+    },
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def biluo_ner(
+    nlp: Language,
+    name: str,
+    model: Any,
+    incorrect_spans_key: str | None,
+    confidence: bool,
+    scorer: Scorer,
+) -> Any:
+    """See `spacy_mtl.pipeline.heads.biluo_ner.BiluoEntityRecognizer`."""
+    from .heads.biluo_ner import make_biluo_ner
+
+    return make_biluo_ner(nlp, name, model, incorrect_spans_key, confidence, scorer)

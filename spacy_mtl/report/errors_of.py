@@ -23,6 +23,7 @@ from spacy.training import Example
 
 from ..annotation import heads_of, is_annotated, known_sentence_starts, layers_of
 from ..corpora.sources import source_of
+from ..pipeline.heads.biluo_ner import BiluoEntityRecognizer
 from ..pipeline.heads.masking import align_known
 from .confusion import LabelPair, count_overlaps, match_spans
 from .confusion import Span as LabelledSpan
@@ -288,13 +289,16 @@ def _ents(component: Any, doc: Doc) -> Iterable[Any]:
 
 
 # Subclasses stand before their bases.
-_JUDGES: tuple[tuple[type, tuple[Callable[[Any, Numbered], Judged], ...]], ...] = (
+_JUDGES: tuple[tuple[Any, tuple[Callable[[Any, Numbered], Judged], ...]], ...] = (
     (Morphologizer, (_tokens("parts of speech", "POS"), _morphs)),
     (SentenceRecognizer, (_sentences,)),
     (Tagger, (_tokens("tags", "TAG"),)),
     (EditTreeLemmatizer, (_tokens("lemmas", "LEMMA"),)),
     (DependencyParser, (_dependencies,)),
-    (EntityRecognizer, (_span_judge("entity labels", "entities", _ents, _ents),)),
+    (
+        EntityRecognizer | BiluoEntityRecognizer,
+        (_span_judge("entity labels", "entities", _ents, _ents),),
+    ),
     (EntityLinker, (_links,)),
     (MultiLabel_TextCategorizer, (_several,)),
     (TextCategorizer, (_exclusive,)),

@@ -63,7 +63,7 @@ def textcat_model(tok2vec: Settings = LISTENER, *, exclusive: bool = True) -> Se
 
 
 def head(name: str, tok2vec: Settings = LISTENER) -> Settings:
-    """The config of one of spaCy's heads, by its factory's name."""
+    """The config of a head, by its factory's name."""
     models: dict[str, Callable[[], Settings]] = {
         "tagger": lambda: tagger_model(tok2vec),
         "morphologizer": lambda: tagger_model(tok2vec),
@@ -71,6 +71,11 @@ def head(name: str, tok2vec: Settings = LISTENER) -> Settings:
         "trainable_lemmatizer": lambda: tagger_model(tok2vec),
         "ner": lambda: parser_model("ner", tok2vec),
         "parser": lambda: parser_model("parser", tok2vec),
+        "biluo_ner": lambda: {
+            "@architectures": "spacy_mtl.BiluoTagger.v1",
+            "nO": None,
+            "tok2vec": dict(tok2vec),
+        },
         "textcat": lambda: textcat_model(tok2vec),
         "textcat_multilabel": lambda: textcat_model(tok2vec, exclusive=False),
         "spancat": lambda: {

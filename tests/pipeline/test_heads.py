@@ -1,4 +1,4 @@
-"""spaCy's own heads learn and predict on the shared token vectors."""
+"""spaCy's own heads, and `biluo_ner`, learn and predict on the shared token vectors."""
 
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ HEADS = (
     "senter",
     "trainable_lemmatizer",
     "ner",
+    "biluo_ner",
     "parser",
     "textcat",
     "textcat_multilabel",
@@ -45,6 +46,7 @@ def written(doc: Doc, name: str) -> Any:
         "senter": lambda: [s.start for s in doc.sents],
         "trainable_lemmatizer": lambda: [t.lemma_ for t in doc],
         "ner": lambda: [(e.start, e.end, e.label_) for e in doc.ents],
+        "biluo_ner": lambda: [(e.start, e.end, e.label_) for e in doc.ents],
         "parser": lambda: [(t.head.i, t.dep_) for t in doc],
         "textcat": lambda: {cat for cat, score in doc.cats.items() if score > 0.5},
         "textcat_multilabel": lambda: {cat for cat, score in doc.cats.items() if score > 0.5},
@@ -59,7 +61,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_spacy_head_fits_a_few_sentences_through_the_shared_encoder(
+def test_a_head_fits_a_few_sentences_through_the_shared_encoder(
     name: str, encoder_path: Path
 ) -> None:
     nlp = make_nlp(encoder_path, {name: {**head(name), **EXTRA.get(name, {})}})
