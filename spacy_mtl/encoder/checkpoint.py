@@ -7,12 +7,13 @@ Nothing in the folder is executed: weights are safetensors, the config is stripp
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, damaged, not_one_of
@@ -24,6 +25,10 @@ MANIFEST = "manifest.json"
 OPTIMIZER_FILE = "optimizer.safetensors"  # may lie beside the encoder's own files
 FORMAT = 1
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Windows does not let a file be replaced while it is mapped: a loaded pipeline could not be saved to its own folder.
+CAN_MAP = os.name == "posix"
+
+Content = bytes | Path  # of a file; or where it lies, to be mapped into memory
 
 
 def to_files(
@@ -47,13 +52,16 @@ def to_files(
 
 
 def from_files(
-    files: dict[str, bytes],
+    files: dict[str, Content],
     *,
     where: str = "",
     attention: str | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> HuggingFaceEncoder:
     """Load an encoder from file contents. `where` is put before the file names in errors.
+
+    Weights that are mapped are read when they are first used, and pages that are never written are shared with other
+    processes.
 
     attention: implementation to use; by default torch's fused one where the model has it.
     overrides: settings that replace those of config.json.
@@ -64,15 +72,16 @@ def from_files(
     for name in (CONFIG, WEIGHTS, "tokenizer.json"):
         if name not in files:
             raise damaged(where + name, "is missing")
+    config = _in_memory(files[CONFIG])
     try:
-        model = empty_model(json.loads(files[CONFIG]), attention=attention, overrides=overrides)
+        model = empty_model(json.loads(config), attention=attention, overrides=overrides)
     except ConfigError:
         raise
     except Exception as error:  # whatever Hugging Face makes of a config that is not one
         raise CheckpointError(f"`{where}{CONFIG}` cannot be used: {error}") from error
-    _fill(model, weights_from_bytes(files[WEIGHTS], file=where + WEIGHTS), file=where + WEIGHTS)
+    _fill(model, read_weights(files[WEIGHTS], file=where + WEIGHTS), file=where + WEIGHTS)
     others = (CONFIG, WEIGHTS, MANIFEST, OPTIMIZER_FILE)
-    tokenizer_files = {k: v for k, v in files.items() if k not in others}
+    tokenizer_files = {k: _in_memory(v) for k, v in files.items() if k not in others}
     try:
         return assemble(model.float().eval(), tokenizer_files)
     except Exception as error:  # `tokenizers` raises nothing more special
@@ -81,54 +90,68 @@ def from_files(
 
 def make_manifest(files: dict[str, bytes]) -> bytes:
     """SHA-256 and size in bytes of each file."""
-    entries = {name: _entry(files[name]) for name in sorted(files)}
+    entries = {
+        name: {"bytes": len(files[name]), "sha256": _sha256(files[name])} for name in sorted(files)
+    }
     return (json.dumps({"format": FORMAT, "files": entries}, indent=2) + "\n").encode("utf8")
 
 
-def read_folder(folder: Path, *, optional: tuple[str, ...] = ()) -> dict[str, bytes]:
-    """Read the files that the folder's manifest lists. `optional` ones may be missing."""
+def read_folder(
+    folder: Path, *, optional: tuple[str, ...] = (), mapped: bool = False
+) -> dict[str, Content]:
+    """Read the files that the folder's manifest lists. `optional` ones may be missing.
+
+    mapped: leave weights where they are, to be mapped into memory, where the operating system is up to it.
+    """
     try:
         manifest = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise damaged(str(folder / MANIFEST), "is missing") from None
-    files = {MANIFEST: manifest}
+    files: dict[str, Content] = {MANIFEST: manifest}
     for name in _listed(manifest, where=f"{folder}/"):
         path = folder / name
         if path.parent != folder or name in ("", ".", ".."):
             raise damaged(str(folder / MANIFEST), f"lists `{name}`, which is not a file name")
         if path.is_file():
-            files[name] = path.read_bytes()
+            maps = mapped and CAN_MAP and path.suffix == ".safetensors"
+            files[name] = path if maps else path.read_bytes()
         elif name not in optional:
             raise damaged(str(path), "is missing")
     return files
 
 
 def write_folder(files: dict[str, bytes], folder: Path) -> None:
-    """Write the files, and remove those that an earlier save left behind."""
+    """Write the files, and remove those that an earlier save left behind.
+
+    A file is replaced as a whole: whoever has mapped the old one keeps it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).is_file():
         for name in _listed((folder / MANIFEST).read_bytes(), where=f"{folder}/"):
             if name not in files and (folder / name).parent == folder:
                 (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
-        (folder / name).write_bytes(content)
+        unfinished = folder / f"{name}.unfinished"
+        unfinished.write_bytes(content)
+        unfinished.replace(folder / name)
 
 
-def verify(files: dict[str, bytes], *, where: str = "") -> None:
+def verify(files: dict[str, Content], *, where: str = "") -> None:
     """Compare file contents with the manifest among them. Files that it does not list are refused."""
     if MANIFEST not in files:
         raise damaged(where + MANIFEST, "is missing")
-    entries = _listed(files[MANIFEST], where=where)
+    entries = _listed(_in_memory(files[MANIFEST]), where=where)
     for name, content in files.items():
         if name == MANIFEST:
             continue
         if name not in entries:
             raise damaged(where + name, f"is not listed in {MANIFEST}")
         expected = entries[name]
-        if len(content) != expected["bytes"]:
-            reason = f"has {len(content)} bytes instead of {expected['bytes']}"
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        if size != expected["bytes"]:
+            reason = f"has {size} bytes instead of {expected['bytes']}"
             raise damaged(where + name, reason)
-        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        if _sha256(content) != expected["sha256"]:
             raise damaged(where + name, "differs from the SHA-256 in its manifest")
 
 
@@ -138,7 +161,10 @@ def weights_to_bytes(
     dtype: torch.dtype | None = None,
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    """Tensors as safetensors. Tensors that share memory (tied weights) are written once."""
+    """Tensors as safetensors. Tensors that share memory (tied weights) are written once.
+
+    metadata: one string by name; safetensors writes several in any order. Default: the one that Hugging Face asks for.
+    """
     seen: set[tuple[int, int]] = set()
     unique: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -148,22 +174,27 @@ def weights_to_bytes(
         seen.add(place)
         floating = dtype is not None and tensor.is_floating_point()
         unique[name] = tensor.detach().to("cpu", dtype if floating else tensor.dtype).contiguous()
-    return safetensors.torch.save(unique, metadata={"format": "pt", **(metadata or {})})
+    return safetensors.torch.save(unique, metadata=metadata or {"format": "pt"})
 
 
-def metadata_from_bytes(content: bytes, *, file: str) -> dict[str, str]:
+def read_metadata(content: Content, *, file: str) -> dict[str, str]:
     """The strings that `weights_to_bytes` stored beside the tensors."""
     try:
+        if isinstance(content, Path):
+            with safe_open(content, framework="pt") as opened:
+                return dict(opened.metadata())
         size = int.from_bytes(content[:8], "little")
-        found: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
-        return found
-    except (ValueError, KeyError, TypeError) as error:
+        return dict(json.loads(content[8 : 8 + size])["__metadata__"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise damaged(file, f"is not a safetensors file ({error})") from error
 
 
-def weights_from_bytes(content: bytes, *, file: str) -> dict[str, Tensor]:
-    """Tensors from safetensors. Raises CheckpointError for anything else."""
+def read_weights(content: Content, *, file: str) -> dict[str, Tensor]:
+    """Tensors from safetensors; those of a path are mapped. Raises CheckpointError for anything else."""
     try:
+        if isinstance(content, Path):
+            with safe_open(content, framework="pt") as opened:
+                return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         return safetensors.torch.load(content)
     except (SafetensorError, ValueError) as error:
         raise damaged(file, f"is not a safetensors file ({error})") from error
@@ -178,7 +209,9 @@ def _fill(model: torch.nn.Module, weights: dict[str, Tensor], *, file: str) -> N
     lacking = [n for n, t in own.items() if n not in weights and t.data_ptr() not in filled]
     if lacking:
         raise damaged(file, f"lacks the tensor `{lacking[0]}`")
-    model.load_state_dict(weights, strict=False)
+    # Taken as they are, unless some of them stand for several parameters, which would come apart.
+    complete = len(weights) == len(own)
+    model.load_state_dict(weights, strict=False, assign=complete)
 
 
 def _listed(manifest: bytes, *, where: str) -> dict[str, Any]:
@@ -198,5 +231,15 @@ def _listed(manifest: bytes, *, where: str) -> dict[str, Any]:
     return files
 
 
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def _in_memory(content: Content) -> bytes:
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _sha256(content: Content) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256()
+    with content.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()

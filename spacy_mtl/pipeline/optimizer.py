@@ -9,6 +9,10 @@ from .. import errors
 if TYPE_CHECKING:
     import torch
 
+    from ..encoder.checkpoint import Content
+
+    State = dict[str, torch.Tensor]
+
 
 class AdamW:
     """torch's AdamW for the parameters of one encoder, with schedule, clipping and layer-wise rates.
@@ -57,7 +61,7 @@ class AdamW:
             self._rates = iter(learn_rate)
         self._torch: torch.optim.AdamW | None = None
         self._names: list[str] = []
-        self._saved: bytes | None = None  # state that waits for the parameters it belongs to
+        self._saved: State | None = None  # it waits for the parameters that it belongs to
 
     def step(self, model: "torch.nn.Module", gradients: dict[str, "torch.nn.Parameter"]) -> None:
         """Make one step with the gradients that the parameters hold. Parameters without one are left alone.
@@ -76,25 +80,31 @@ class AdamW:
 
     def to_bytes(self) -> bytes | None:
         """The state as safetensors: both moments and the number of steps. None before the first step."""
-        if self._torch is None:
-            return self._saved
         from ..encoder.checkpoint import weights_to_bytes
 
-        state = self._torch.state
-        parameters = [p for group in self._torch.param_groups for p in group["params"]]
-        tensors = {}
-        for name, parameter in zip(self._names, parameters, strict=True):
-            for key, value in state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = value
+        tensors = self._state()
+        if tensors is None:
+            return None
         meta = json.dumps({"step_count": self.step_count})
         return weights_to_bytes(tensors, metadata={"spacy_mtl": meta})
 
-    def from_bytes(self, data: bytes, *, file: str = "optimizer.safetensors") -> None:
-        """Take up the state that `to_bytes` gave, schedule included."""
-        from ..encoder.checkpoint import metadata_from_bytes
+    def _state(self) -> "State | None":
+        if self._torch is None:
+            return self._saved
+        state = self._torch.state
+        parameters = [p for group in self._torch.param_groups for p in group["params"]]
+        return {
+            f"{key}/{name}": value
+            for name, parameter in zip(self._names, parameters, strict=True)
+            for key, value in state.get(parameter, {}).items()
+        }
 
-        values = json.loads(metadata_from_bytes(data, file=file)["spacy_mtl"])
-        self._saved, self._torch = data, None
+    def load(self, content: "Content", *, file: str = "optimizer.safetensors") -> None:
+        """Take up the state that `to_bytes` gave, schedule included. content: those bytes, or a path to map."""
+        from ..encoder.checkpoint import read_metadata, read_weights
+
+        values = json.loads(read_metadata(content, file=file)["spacy_mtl"])
+        self._saved, self._torch = read_weights(content, file=file), None
         while self.step_count < values["step_count"]:
             self._advance()
         self.step_count = values["step_count"]
@@ -114,7 +124,7 @@ class AdamW:
             held = {id(p) for group in self._torch.param_groups for p in group["params"]}
             if held == {id(p) for p in parameters.values()}:
                 return self._torch
-            self._saved, self._torch = self.to_bytes(), None
+            self._saved, self._torch = self._state(), None
         depth = depths(model)
         top = max(depth.values())
         groups: dict[tuple[float, float], list[str]] = {}
@@ -138,11 +148,9 @@ class AdamW:
             self._saved = None
         return self._torch
 
-    def _restore(self, parameters: dict[str, "torch.nn.Parameter"], data: bytes) -> None:
-        from ..encoder.checkpoint import weights_from_bytes
-
+    def _restore(self, parameters: dict[str, "torch.nn.Parameter"], saved: "State") -> None:
         assert self._torch is not None
-        for key, value in weights_from_bytes(data, file="optimizer.safetensors").items():
+        for key, value in saved.items():
             kind, name = key.split("/", 1)
             if name in parameters:
                 parameter = parameters[name]
@@ -155,6 +163,13 @@ class AdamW:
         """A pickle or copy keeps the state; of a schedule, which is a generator, only the last rate."""
         state = {**self.__dict__, "_rates": None, "_torch": None, "_names": []}
         return {**state, "_saved": self.to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from ..encoder.checkpoint import read_weights
+
+        self.__dict__.update(state)
+        if isinstance(self._saved, bytes):
+            self._saved = read_weights(self._saved, file="optimizer.safetensors")
 
 
 def make_adamw(

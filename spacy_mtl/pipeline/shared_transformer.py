@@ -25,6 +25,7 @@ from ..encoder.checkpoint import (
     MANIFEST,
     OPTIMIZER_FILE,
     STORAGE,
+    Content,
     make_manifest,
     read_folder,
     verify,
@@ -487,16 +488,17 @@ class SharedTransformer(TrainablePipe):
         return files or {MANIFEST: make_manifest({})}
 
     def _load_folder(self, folder: Path) -> None:
-        self._load(read_folder(folder, optional=(OPTIMIZER_FILE,)), where=f"{folder}/")
+        files = read_folder(folder, optional=(OPTIMIZER_FILE,), mapped=True)
+        self._load(files, where=f"{folder}/")
 
-    def _load(self, files: dict[str, bytes], *, where: str) -> None:
+    def _load(self, files: dict[str, Content], *, where: str) -> None:
         if set(files) <= {MANIFEST}:  # saved before it was initialized
             verify(files, where=where)
             return
         self.shim.from_files(files, where=where)  # verifies all of them
         state = files.get(OPTIMIZER_FILE)
         if state is not None and self.optimizer is not None:
-            self.optimizer.from_bytes(state, file=where + OPTIMIZER_FILE)
+            self.optimizer.load(state, file=where + OPTIMIZER_FILE)
         self._link_widths()
 
     def _link_widths(self) -> None:

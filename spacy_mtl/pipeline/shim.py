@@ -98,7 +98,7 @@ class EncoderShim(Shim):
             )
         )
 
-    def from_files(self, files: dict[str, bytes], *, where: str = "") -> None:
+    def from_files(self, files: dict[str, checkpoint.Content], *, where: str = "") -> None:
         """Load what `to_files` gave. `where` stands before file names in errors."""
         overrides = dict(self.settings.transformer_config)
         attention = overrides.pop("attn_implementation", None)

@@ -12,8 +12,8 @@ from spacy_mtl.encoder.checkpoint import (
     from_files,
     make_manifest,
     read_folder,
+    read_weights,
     to_files,
-    weights_from_bytes,
     weights_to_bytes,
     write_folder,
 )
@@ -183,7 +183,7 @@ def test_tensors_come_back_from_bytes_whatever_their_layout() -> None:
     base = torch.arange(12.0).reshape(3, 4)
     tensors = {"plain": base.clone(), "transposed": base.clone().T, "part": base.clone()[:, 1:3]}
     tensors |= {"empty": torch.zeros(0, 4), "empty too": torch.zeros(0), "scalar": torch.tensor(3)}
-    loaded = weights_from_bytes(weights_to_bytes(tensors), file="x")
+    loaded = read_weights(weights_to_bytes(tensors), file="x")
     assert set(loaded) == set(tensors)
     for name, tensor in tensors.items():
         assert torch.equal(loaded[name], tensor)
@@ -204,3 +204,45 @@ def test_weights_that_do_not_fit_the_config_are_named(
         from_files(resealed(files), where="here/")
     assert "`here/model.safetensors`" in str(caught.value)
     assert ("stranger" if change == "rename" else name) in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_mapped_weights_are_those_of_the_file_and_no_copy(tmp_path: Path) -> None:
+    encoder = load_pretrained_tiny(tmp_path / "source")
+    write_folder(to_files(encoder), tmp_path / "saved")
+    files = read_folder(tmp_path / "saved", mapped=True)
+    assert files["model.safetensors"] == tmp_path / "saved" / "model.safetensors"
+    loaded = from_files(files)
+    assert_same_encoder(encoder, loaded)
+    path = tmp_path / "saved" / "model.safetensors"
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    mapped = [line[0].split("-") for line in maps if line[-1] == str(path)]
+    ranges = [range(int(start, 16), int(stop, 16)) for start, stop in mapped]
+    assert all(any(p.data_ptr() in r for r in ranges) for p in loaded.model.parameters())
+
+
+def test_a_mapped_encoder_survives_its_file_being_replaced_and_its_own_training(
+    tmp_path: Path,
+) -> None:
+    encoder = load_pretrained_tiny(tmp_path / "source")
+    write_folder(to_files(encoder), tmp_path / "saved")
+    loaded = from_files(read_folder(tmp_path / "saved", mapped=True))
+    with torch.no_grad():
+        for parameter in encoder.model.parameters():
+            parameter.zero_()
+    write_folder(to_files(encoder), tmp_path / "saved")  # shorter than the file before, or not
+    original = load_pretrained_tiny(tmp_path / "source")
+    assert_same_encoder(original, loaded)
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.add_(1.0)
+    write_folder(to_files(loaded), tmp_path / "saved")
+    again = from_files(read_folder(tmp_path / "saved", mapped=True))
+    assert_same_encoder(loaded, again)
+    assert not list((tmp_path / "saved").glob("*.unfinished"))
+
+
+def load_pretrained_tiny(path: Path) -> HuggingFaceEncoder:
+    if not path.exists():
+        make_encoder("bert", path)
+    return load_pretrained(str(path), transformer_config={}, tokenizer_config={})

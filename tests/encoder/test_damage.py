@@ -11,11 +11,11 @@ import pytest
 from spacy_mtl.encoder.checkpoint import (
     from_files,
     make_manifest,
-    metadata_from_bytes,
     read_folder,
+    read_metadata,
+    read_weights,
     to_files,
     verify,
-    weights_from_bytes,
     weights_to_bytes,
     write_folder,
 )
@@ -240,11 +240,11 @@ def test_a_tokenizer_that_cannot_be_read_is_named(files: dict[str, bytes], conte
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 20, b"\x02" + bytes(7) + b"[]"])
 def test_metadata_of_something_else_is_refused_by_name(content: bytes) -> None:
     with pytest.raises(CheckpointError, match="`some file` is not a safetensors file"):
-        metadata_from_bytes(content, file="some file")
+        read_metadata(content, file="some file")
     with pytest.raises(CheckpointError, match="`some file` is not a safetensors file"):
-        weights_from_bytes(content[:1], file="some file")
+        read_weights(content[:1], file="some file")
 
 
 def test_metadata_comes_back() -> None:
     content = weights_to_bytes({}, metadata={"step": "3"})
-    assert metadata_from_bytes(content, file="x") == {"format": "pt", "step": "3"}
+    assert read_metadata(content, file="x") == {"format": "pt", "step": "3"}

@@ -139,7 +139,7 @@ def through_bytes(optimizer: AdamW) -> AdamW:
     state = optimizer.to_bytes()
     assert state is not None
     other = make_adamw(0.01)
-    other.from_bytes(state)
+    other.load(state)
     return other
 
 
