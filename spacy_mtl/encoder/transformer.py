@@ -5,6 +5,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..types import EncoderInput, MicroBatch, Pooling
+from .dropout import fast_dropout
 from .embeddings import looked_up_once
 from .pooling import pool
 from .precision import autocast
@@ -34,7 +35,11 @@ def encode_layers(
     if not inputs.micro_batches:
         shape = (len(inputs.token_lengths), model.config.hidden_size)
         return [torch.zeros(shape, device=device)] * (count_layers(model) if every else 1)
-    with autocast(device, dtype), looked_up_once(model, inputs.micro_batches):
+    with (
+        autocast(device, dtype),
+        looked_up_once(model, inputs.micro_batches),
+        fast_dropout(model, device),
+    ):
         encoded = [_encode(model, batch, device, every=every) for batch in inputs.micro_batches]
     links = torch.from_numpy(inputs.links).to(device, non_blocking=True)
     lengths = torch.from_numpy(inputs.token_lengths).to(device, non_blocking=True)
