@@ -75,15 +75,19 @@ class EncoderInput:
 
     micro_batches: padded windows, longest first.
     links: [L] for each token in turn, the places of its wordpieces in the encoder's output rows, that is in the
-        concatenation over micro-batches of the padded output seen as [rows * longest, width].
+        concatenation over micro-batches of the output seen as [rows * longest, width]; without the padding if `flat`.
     token_lengths: [T] how many links each token has (L = their sum).
     doc_tokens: [D] tokens of each document.
+    flat: whether the encoder is to read micro-batches without padding, several in one call.
+    budget: most wordpieces in such a call.
     """
 
     micro_batches: list[MicroBatch]
     links: Ints
     token_lengths: Ints
     doc_tokens: Ints
+    flat: bool = False
+    budget: int = 0
 
     @property
     def n_wordpieces(self) -> int:

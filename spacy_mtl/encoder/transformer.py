@@ -1,10 +1,11 @@
-"""The encoder's forward pass: padded micro-batches of wordpieces in, token vectors out."""
+"""The encoder's forward pass: micro-batches of wordpieces in, token vectors out."""
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..types import EncoderInput, MicroBatch, Pooling
+from .attention import encode_flat, runs
 from .dropout import fast_dropout
 from .embeddings import looked_up_once
 from .pooling import pool
@@ -40,12 +41,18 @@ def encode_layers(
         looked_up_once(model, inputs.micro_batches),
         fast_dropout(model, device),
     ):
-        encoded = [_encode(model, batch, device, every=every) for batch in inputs.micro_batches]
+        if inputs.flat:
+            encoded = [
+                encode_flat(model, run, device, every=every)
+                for run in runs(inputs.micro_batches, inputs.budget)
+            ]
+        else:
+            encoded = [_encode(model, b, device, every=every) for b in inputs.micro_batches]
     links = torch.from_numpy(inputs.links).to(device, non_blocking=True)
     lengths = torch.from_numpy(inputs.token_lengths).to(device, non_blocking=True)
     layers = []
     for rows in zip(*encoded, strict=True):
-        hidden = torch.cat([r.flatten(0, 1) for r in rows])
+        hidden = torch.cat(rows)
         hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         layers.append(pool(hidden, links, lengths, pooling))
     return layers
@@ -54,7 +61,7 @@ def encode_layers(
 def _encode(
     model: PreTrainedModel, batch: MicroBatch, device: torch.device, *, every: bool
 ) -> list[Tensor]:
-    """Run one micro-batch. Returns [rows, longest, width] of the last layer, or of all, in the encoder's own dtype."""
+    """Run one micro-batch. Returns [rows * longest, width] of the last layer, or of all, in the encoder's own dtype."""
     ids = torch.from_numpy(batch.ids).to(device, non_blocking=True)
     longest = batch.ids.shape[1]
     mask = None
@@ -63,4 +70,4 @@ def _encode(
         mask = (torch.arange(longest, device=device)[None, :] < lengths[:, None]).long()
     output = model(input_ids=ids, attention_mask=mask, output_hidden_states=every)
     below = output.hidden_states[:-1] if every else ()
-    return [*below, output.last_hidden_state]
+    return [layer.flatten(0, 1) for layer in (*below, output.last_hidden_state)]

@@ -17,7 +17,7 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     pooling: str = "mean",
     window: int | None = None,
     stride: int | None = None,
-    max_batch_wordpieces: int = 4096,
+    max_batch_wordpieces: int | None = None,
     freeze_layers: int | str = 0,
     freeze_embeddings: bool = False,
     gradient_checkpointing: bool = False,
@@ -36,7 +36,8 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     window: most wordpieces that the encoder reads at once, special tokens not counted. Longer documents are read in
         overlapping windows. Default: 256, or what the encoder can read if that is less.
     stride: how far neighbouring windows are apart at most. Default: seven eighths of the window.
-    max_batch_wordpieces: padded size of one micro-batch; it bounds the memory that prediction needs.
+    max_batch_wordpieces: most wordpieces in one call of the encoder; it bounds the memory that prediction needs.
+        Default: 1,024 on a processor, where more would be slower, 4,096 on a GPU.
     freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.
     freeze_embeddings: whether to freeze the embeddings. Default: false.
     gradient_checkpointing: save memory in training by computing the forward pass of each layer twice.

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import srsly
@@ -15,6 +15,7 @@ from thinc.shims import Shim
 
 from .. import errors
 from ..encoder import checkpoint
+from ..encoder.attention import reads_flat
 from ..encoder.huggingface import (
     HuggingFaceEncoder,
     check_attention,
@@ -30,9 +31,26 @@ from ..text.wordpieces import make_wordpieces
 from ..types import POOLINGS, PRECISIONS, Array, EncoderInput, Pooling, TokenSpans
 from .forking import guard_forks
 
-# What one more call of the encoder costs, in wordpieces that the device computes in that time. A processor computes few
-# at once (project/benchmarks/packing.py); for a GPU this is an estimate: milliseconds of launches, some 10^6 a second.
-CALL_COST = {"cpu": 32, "cuda": 2048}
+
+@dataclass(frozen=True)
+class Costs:
+    """How to lay out micro-batches, see `pack`. If the encoder reads flat, only attention pays for padding."""
+
+    max_batch_wordpieces: int
+    call_cost: int
+    copy_cost: float
+    flat: bool
+
+
+# By device, and whether the encoder reads flat. A processor computes few wordpieces in the time of a call
+# (project/benchmarks/packing.py), and large matrices fall out of its cache; for a GPU these are estimates: milliseconds
+# of launches, some 10^6 wordpieces a second.
+COSTS = {
+    ("cpu", False): Costs(1024, 32, 0.0, flat=False),
+    ("cpu", True): Costs(1024, 16, 0.5, flat=True),
+    ("gpu", False): Costs(4096, 2048, 0.0, flat=False),
+    ("gpu", True): Costs(4096, 2048, 0.0, flat=True),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class EncoderSettings:
     pooling: str = "mean"
     window: int | None = None
     stride: int | None = None
-    max_batch_wordpieces: int = 4096
+    max_batch_wordpieces: int | None = None
     freeze_layers: int | str = 0
     freeze_embeddings: bool = False
     gradient_checkpointing: bool = False
@@ -59,7 +77,7 @@ class EncoderSettings:
         check_window(self.window, self.stride, limit=None)
         check_freeze_layers(self.freeze_layers)
         check_attention(self.transformer_config.get("attn_implementation"))
-        if self.max_batch_wordpieces < 1:
+        if self.max_batch_wordpieces is not None and self.max_batch_wordpieces < 1:
             need = "at least 1"
             raise errors.bad_setting(
                 self.max_batch_wordpieces, key="model.max_batch_wordpieces", need=need
@@ -153,15 +171,11 @@ class EncoderShim(Shim):
             encoder.tokenizer, [doc.text for doc in docs], [token_spans(doc) for doc in docs]
         )
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
-        budget = self.settings.max_batch_wordpieces
         device = next(encoder.model.parameters()).device.type
-        return pack(
-            pieces,
-            windows,
-            encoder.affixes,
-            max_batch_wordpieces=budget,
-            call_cost=CALL_COST.get(device, CALL_COST["cuda"]),
-        )
+        costs = COSTS["cpu" if device == "cpu" else "gpu", reads_flat(encoder.model)]
+        if self.settings.max_batch_wordpieces is not None:
+            costs = replace(costs, max_batch_wordpieces=self.settings.max_batch_wordpieces)
+        return pack(pieces, windows, encoder.affixes, **asdict(costs))
 
     def count_wordpieces(self, texts: list[str]) -> list[int]:
         """How many wordpieces each text has, special tokens left out."""

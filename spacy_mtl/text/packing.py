@@ -5,13 +5,17 @@ import numpy as np
 from ..types import Affixes, EncoderInput, Ints, MicroBatch, Windows, Wordpieces
 
 
-def group_by_length(lengths: Ints, budget: int, *, call_cost: int = 0) -> list[Ints]:
+def group_by_length(
+    lengths: Ints, budget: int, *, call_cost: int = 0, copy_cost: float = 0.0
+) -> list[Ints]:
     """Group rows of similar length so that the encoder computes as little padding as possible.
 
-    Minimises the sum over groups of `rows x longest row + call_cost`, where rows x longest row stays within the budget.
+    Minimises the sum over groups of `rows x longest row + call_cost`, where rows x longest row stays within the budget;
+    in a group of unequal rows, rows x longest row counts `1 + copy_cost` times.
 
     lengths: [rows]. budget: most wordpieces of a group, padding counted. call_cost: what one more call of the encoder
-        costs, in wordpieces that could be computed in its time.
+        costs, in wordpieces that could be computed in its time. copy_cost: of moving a wordpiece to its padded place
+        and back, as a share of computing it.
 
     Returns arrays of row numbers, longest rows first; a row longer than the budget stands alone.
 
@@ -23,14 +27,16 @@ def group_by_length(lengths: Ints, budget: int, *, call_cost: int = 0) -> list[I
     order = np.argsort(-lengths, kind="stable")
     longest = lengths[order]
     n = len(order)
-    least = np.zeros(n + 1, dtype=np.int64)  # [i]: cost of the first i rows
+    least = np.zeros(n + 1)  # [i]: cost of the first i rows
     cut = np.zeros(n + 1, dtype=np.int64)  # [i]: where the last of their groups starts
     for i in range(1, n + 1):
-        size = (i - np.arange(i)) * longest[:i]  # of a group from row j up to row i
-        cost = least[:i] + size + call_cost
-        cost[:-1][size[:-1] > budget] = np.iinfo(np.int64).max
-        cut[i] = np.argmin(cost)
-        least[i] = cost[cut[i]]
+        first = max(i - max(budget // max(int(longest[i - 1]), 1), 1), 0)  # no group is larger
+        size = (i - np.arange(first, i)) * longest[first:i]  # of a group from row j up to row i
+        unequal = longest[first:i] != longest[i - 1]
+        cost = least[first:i] + size * (1 + copy_cost * unequal) + call_cost
+        cost[:-1][size[:-1] > budget] = np.inf
+        cut[i] = first + np.argmin(cost)
+        least[i] = cost[cut[i] - first]
     groups = []
     end = n
     while end:
@@ -46,11 +52,13 @@ def pack(
     *,
     max_batch_wordpieces: int,
     call_cost: int = 0,
+    copy_cost: float = 0.0,
+    flat: bool = False,
 ) -> EncoderInput:
     """Lay the windows out as encoder input and note where each token's wordpieces come out.
 
     max_batch_wordpieces: budget of one micro-batch, special tokens and padding counted.
-    call_cost: see `group_by_length`.
+    call_cost, copy_cost: see `group_by_length`. flat: whether the encoder reads micro-batches without their padding.
     """
     full_lengths = windows.lengths + len(affixes)
     micro_batches = []
@@ -58,11 +66,13 @@ def pack(
         len(windows.starts), dtype=np.int64
     )  # of a window's row in the flat output
     offset = 0
-    for rows in group_by_length(full_lengths, max_batch_wordpieces, call_cost=call_cost):
+    for rows in group_by_length(
+        full_lengths, max_batch_wordpieces, call_cost=call_cost, copy_cost=copy_cost
+    ):
         batch = _pad(pieces.ids, windows.starts[rows], windows.lengths[rows], affixes)
-        n_rows, longest = batch.ids.shape
-        row_start[rows] = offset + np.arange(n_rows) * longest
-        offset += n_rows * longest
+        widths = full_lengths[rows] if flat else np.full(len(rows), batch.ids.shape[1])
+        row_start[rows] = offset + np.cumsum(widths) - widths
+        offset += int(widths.sum())
         micro_batches.append(batch)
     served_by = windows.served_by
     in_window = np.arange(len(pieces.ids)) - windows.starts[served_by]
@@ -72,6 +82,8 @@ def pack(
         links=place[_ranges(pieces.token_starts, pieces.token_lengths)],
         token_lengths=pieces.token_lengths,
         doc_tokens=pieces.doc_tokens,
+        flat=flat,
+        budget=max_batch_wordpieces,
     )
 
 

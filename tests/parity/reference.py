@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from spacy_mtl.encoder.attention import reads_flat
 from spacy_mtl.encoder.huggingface import HuggingFaceEncoder, load_pretrained
 from spacy_mtl.pipeline.shim import token_spans
 from spacy_mtl.text.packing import pack
@@ -40,7 +41,9 @@ def prepare(
     window: int = 120,
     stride: int = 100,
     max_batch_wordpieces: int = 100_000,
+    flat: bool = True,
 ) -> Prepared:
+    """flat: whether an encoder that can read without padding does."""
     pieces = make_wordpieces(encoder.tokenizer, texts, make_spans(texts))
     windows = make_windows(pieces.doc_lengths, window=window, stride=stride)
     inputs = pack(
@@ -49,6 +52,7 @@ def prepare(
         encoder.affixes,
         max_batch_wordpieces=max_batch_wordpieces,
         call_cost=10**6,  # as much padding as the budget allows
+        flat=flat and reads_flat(encoder.model),
     )
     return Prepared(pieces, windows, inputs)
 

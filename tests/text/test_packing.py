@@ -51,7 +51,11 @@ def wordpieces(
 
 def flat_ids(inputs: EncoderInput) -> np.ndarray:
     """The ids in the order of the encoder's output rows."""
-    rows = [batch.ids.ravel() for batch in inputs.micro_batches]
+    rows = [
+        row[:length] if inputs.flat else row
+        for batch in inputs.micro_batches
+        for row, length in zip(batch.ids, batch.lengths, strict=True)
+    ]
     return np.concatenate([np.zeros(0, dtype=np.int64), *rows])
 
 
@@ -70,8 +74,14 @@ def test_rows_come_longest_first(lengths: list[int], budget: int) -> None:
     assert order == sorted(lengths, reverse=True)
 
 
-def total_cost(groups: list[np.ndarray], lengths: list[int], call_cost: int) -> int:
-    return sum(len(g) * max(lengths[row] for row in g) + call_cost for g in groups)
+def total_cost(
+    groups: list[np.ndarray], lengths: list[int], call_cost: int, copy_cost: float = 0.0
+) -> float:
+    total = 0.0
+    for group in groups:
+        own = [lengths[row] for row in group]
+        total += len(own) * max(own) * (1 + copy_cost * (min(own) < max(own))) + call_cost
+    return total
 
 
 def all_cuts(rows: list[int]) -> list[list[np.ndarray]]:
@@ -84,18 +94,24 @@ def all_cuts(rows: list[int]) -> list[list[np.ndarray]]:
 
 
 @given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 200), st.integers(0, 60)
+    st.lists(st.integers(1, 50), min_size=1, max_size=8),
+    st.integers(1, 200),
+    st.integers(0, 60),
+    st.sampled_from([0.0, 0.5, 2.0]),
 )
-def test_no_other_grouping_costs_less(lengths: list[int], budget: int, call_cost: int) -> None:
-    groups = group_by_length(np.array(lengths), budget, call_cost=call_cost)
+def test_no_other_grouping_costs_less(
+    lengths: list[int], budget: int, call_cost: int, copy_cost: float
+) -> None:
+    costs = {"call_cost": call_cost, "copy_cost": copy_cost}
+    groups = group_by_length(np.array(lengths), budget, **costs)  # type: ignore[arg-type]
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     allowed = [
         cut
         for cut in all_cuts(rows)
         if all(len(g) == 1 or len(g) * lengths[g[0]] <= budget for g in cut)
     ]
-    best = min(total_cost(cut, lengths, call_cost) for cut in allowed)
-    assert total_cost(groups, lengths, call_cost) == best
+    best = min(total_cost(cut, lengths, call_cost, copy_cost) for cut in allowed)
+    assert total_cost(groups, lengths, call_cost, copy_cost) == best
 
 
 def test_long_rows_do_not_pad_short_ones() -> None:
@@ -103,6 +119,12 @@ def test_long_rows_do_not_pad_short_ones() -> None:
     groups = group_by_length(lengths, 4096, call_cost=32)
     assert [len(group) for group in groups] == [2, 14]
     assert [len(group) for group in group_by_length(lengths, 4096, call_cost=10**6)] == [16]
+
+
+def test_a_hundred_thousand_rows_are_grouped_in_time_that_grows_with_their_number() -> None:
+    lengths = np.random.default_rng(0).integers(20, 256, 100_000)
+    groups = group_by_length(lengths, 1024, call_cost=16, copy_cost=0.5)
+    assert sum(len(group) for group in groups) == 100_000
 
 
 def test_a_row_longer_than_the_budget_stands_alone() -> None:
@@ -116,13 +138,14 @@ def test_a_row_longer_than_the_budget_stands_alone() -> None:
     window=st.integers(1, 12),
     data=st.data(),
     budget=st.integers(1, 80),
+    flat=st.booleans(),
 )
 def test_links_lead_each_token_back_to_its_own_wordpieces(
-    pieces: Wordpieces, affixes: Affixes, window: int, data: st.DataObject, budget: int
+    pieces: Wordpieces, affixes: Affixes, window: int, data: st.DataObject, budget: int, flat: bool
 ) -> None:
     stride = data.draw(st.integers(1, window))
     windows = make_windows(pieces.doc_lengths, window=window, stride=stride)
-    inputs = pack(pieces, windows, affixes, max_batch_wordpieces=budget)
+    inputs = pack(pieces, windows, affixes, max_batch_wordpieces=budget, flat=flat)
 
     spans = zip(pieces.token_starts, pieces.token_lengths, strict=True)
     own = [i for start, length in spans for i in range(start, start + length)]

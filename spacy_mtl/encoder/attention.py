@@ -1,0 +1,169 @@
+"""Encoders of the BERT family without padding: one flat row of wordpieces, and attention within each window only.
+
+All layers but attention look at one wordpiece at a time. So the windows of several micro-batches are laid one behind
+the other, and pass through those layers as one matrix; attention takes them apart again, window by window.
+
+    windows      [CLS] a b [SEP]   [CLS] c [SEP]
+    flat         [CLS] a b [SEP] [CLS] c [SEP]        seven rows of a matrix, none of them padding
+    positions      0   1 2   3     0   1   2
+
+torch's attention is caught by a TorchFunctionMode, so that Hugging Face's own modules run as they are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+from ..types import Bools, MicroBatch
+
+_FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
+
+
+def reads_flat(model: PreTrainedModel) -> bool:
+    """True for an encoder that this module can run: absolute positions, torch's attention, nothing computed again."""
+    config = model.config
+    return (
+        config.model_type in _FAMILIES
+        and config._attn_implementation == "sdpa"
+        and getattr(config, "position_embedding_type", "absolute") == "absolute"
+        and not getattr(config, "is_decoder", False)
+        and not getattr(model, "is_gradient_checkpointing", False)
+    )
+
+
+def runs(batches: Sequence[MicroBatch], budget: int) -> Iterator[list[MicroBatch]]:
+    """Gather micro-batches, in order, for one call of the encoder each: at most `budget` wordpieces without padding."""
+    gathered: list[MicroBatch] = []
+    size = 0
+    for batch in batches:
+        n = int(batch.lengths.sum())
+        if gathered and size + n > budget:
+            yield gathered
+            gathered, size = [], 0
+        gathered.append(batch)
+        size += n
+    if gathered:
+        yield gathered
+
+
+def encode_flat(
+    model: PreTrainedModel, batches: Sequence[MicroBatch], device: torch.device, *, every: bool
+) -> list[Tensor]:
+    """Run some micro-batches as one flat row. Returns [wordpieces, width] of the last layer, or of all."""
+    groups = [_Group.of(batch, device) for batch in batches]
+    ids = torch.cat([torch.from_numpy(b.ids[_inside(b)]) for b in batches])
+    positions = torch.cat([torch.from_numpy(_inside(b).nonzero()[1]) for b in batches])
+    row = ids[None].to(device, non_blocking=True)
+    with _AttentionWithin(groups):
+        output = model(
+            input_ids=row,
+            position_ids=positions[None].to(device, non_blocking=True) + _first_position(model),
+            token_type_ids=torch.zeros_like(row),
+            output_hidden_states=every,
+        )
+    below = output.hidden_states[:-1] if every else ()
+    return [layer[0] for layer in (*below, output.last_hidden_state)]
+
+
+def _inside(batch: MicroBatch) -> Bools:
+    """[rows, longest] false for padding."""
+    return np.arange(batch.ids.shape[1])[None, :] < batch.lengths[:, None]
+
+
+def _first_position(model: PreTrainedModel) -> int:
+    table = model.embeddings.position_embeddings
+    return 0 if table.padding_idx is None else int(table.padding_idx) + 1
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Windows that attend to themselves in one call.
+
+    n: their wordpieces. shape: rows, and length of the longest. source: [rows * longest] the wordpiece that stands
+    there, any for padding; kept: [n] the inverse; mask: [rows, 1, 1, longest] false for padding. These are None if all
+    windows are of one length.
+    """
+
+    n: int
+    shape: tuple[int, int]
+    source: Tensor | None = None
+    kept: Tensor | None = None
+    mask: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: MicroBatch, device: torch.device) -> "_Group":
+        rows, longest = batch.ids.shape
+        n = int(batch.lengths.sum())
+        if n == rows * longest:
+            return cls(n, (rows, longest))
+        inside = _inside(batch)
+        source = np.where(inside.ravel(), np.cumsum(inside.ravel()) - 1, 0)
+        kept = np.flatnonzero(inside)
+        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (source, kept, inside)]
+        return cls(n, (rows, longest), moved[0], moved[1], moved[2][:, None, None, :])
+
+    def spread(self, flat: Tensor) -> Tensor:
+        """[n, heads, size] to [rows, heads, longest, size]. Padding repeats a wordpiece: the mask hides it."""
+        taken = flat if self.source is None else _take(flat, self.source)
+        return taken.view(*self.shape, *flat.shape[1:]).transpose(1, 2)
+
+    def gather(self, spread: Tensor) -> Tensor:
+        """The inverse of `spread`."""
+        flat = spread.transpose(1, 2).flatten(0, 1)
+        return flat if self.kept is None else _take(flat, self.kept)
+
+
+def _take(flat: Tensor, places: Tensor) -> Tensor:
+    """`flat[places]`, whose backward pass is fast on a processor too: that of an embedding."""
+    return embedding(places, flat.flatten(1)).view(-1, *flat.shape[1:])
+
+
+class _AttentionWithin(TorchFunctionMode):
+    """Inside, torch's attention over one flat row is attention within each window of it."""
+
+    def __init__(self, groups: Sequence[_Group]) -> None:
+        super().__init__()
+        self._groups = groups
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is scaled_dot_product_attention:
+            return self._attend(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,  # says that there is no padding
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        assert query.shape[0] == 1
+        assert not is_causal
+        assert not enable_gqa
+        flat = [x[0].transpose(0, 1) for x in (query, key, value)]  # [wordpieces, heads, size]
+        found = []
+        start = 0
+        for group in self._groups:
+            q, k, v = (group.spread(x[start : start + group.n]) for x in flat)
+            attended = scaled_dot_product_attention(q, k, v, group.mask, dropout_p, scale=scale)
+            found.append(group.gather(attended))
+            start += group.n
+        whole = torch.cat(found) if len(found) > 1 else found[0]
+        return whole.transpose(0, 1)[None]
