@@ -212,6 +212,13 @@ def vectors_replaced(task: str, *, upstream: str, nearest: str) -> ConfigError:
     )
 
 
+def lower_budget(budget: int) -> str:
+    return (
+        f"The device ran out of memory, so the encoder reads at most {budget} wordpieces at once from here on. Set "
+        f"`model.max_batch_wordpieces = {budget}` in the `shared_transformer` to begin with that."
+    )
+
+
 def not_encoded(task: str, *, upstream: str) -> ListenerError:
     return ListenerError(
         f"`{task}` was asked about a document that `{upstream}` has not encoded (its `doc.tensor` is empty). "

@@ -38,8 +38,13 @@ def _forward(
 ) -> tuple[list[Array], Callable[[list[Array] | Array], list[Any]]]:
     """Encode documents. The backward pass takes one gradient per document, or all of them as one flat array."""
     shim = shim_of(model)
-    inputs = shim.prepare(list(docs))
-    Y, backprop_flat = shim(inputs, is_train)
+    docs = list(docs)
+    if is_train:
+        inputs = shim.prepare(docs)
+        Y, backprop_flat = shim.begin_update(inputs)
+    else:
+        inputs, Y = shim.predict_docs(docs)
+        backprop_flat = _no_backprop
     stops = list(accumulate(inputs.doc_tokens.tolist()))
     vectors = [Y[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
@@ -48,6 +53,10 @@ def _forward(
         return backprop_flat(flat)
 
     return vectors, backprop
+
+
+def _no_backprop(dY: Array) -> list[Any]:
+    return []
 
 
 def _init(model: Model, X: Any = None, Y: Any = None) -> None:

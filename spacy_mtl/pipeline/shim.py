@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -89,6 +90,7 @@ class EncoderShim(Shim):
 
     Its id names the encoder's parameters for thinc's optimizer.
 
+    budget: most wordpieces in a call of the encoder, once the device's memory has set a lower one than the settings.
     every_layer: whether somebody wants the token vectors of all layers. layers: those of the last batch then, [T,
         width] each, from the embeddings up; else empty.
     """
@@ -99,6 +101,7 @@ class EncoderShim(Shim):
         self.encoder: HuggingFaceEncoder | None = None
         self.window = self.stride = 0
         self.loss_scale = LossScale()
+        self.budget: int | None = None
         self.every_layer = False
         self.layers: list[Array] = []
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
@@ -173,8 +176,8 @@ class EncoderShim(Shim):
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
         device = next(encoder.model.parameters()).device.type
         costs = COSTS["cpu" if device == "cpu" else "gpu", reads_flat(encoder.model)]
-        if self.settings.max_batch_wordpieces is not None:
-            costs = replace(costs, max_batch_wordpieces=self.settings.max_batch_wordpieces)
+        budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
+        costs = replace(costs, max_batch_wordpieces=budget)
         return pack(pieces, windows, encoder.affixes, **asdict(costs))
 
     def count_wordpieces(self, texts: list[str]) -> list[int]:
@@ -188,6 +191,28 @@ class EncoderShim(Shim):
             layers = self._encode(fwd_args, train=False)
             self.layers = [torch2xp(layer) for layer in layers] if self.every_layer else []
             return torch2xp(layers[-1])
+
+    def predict_docs(self, docs: list[Doc]) -> tuple[EncoderInput, Array]:
+        """Prepare and predict. If the device's memory does not hold a call of the encoder, half of it is tried.
+
+        The lower budget stays, and a warning says so. Raises torch's OutOfMemoryError if a single window is too large.
+        """
+        before = self.budget
+        while True:
+            inputs = self.prepare(docs)
+            try:
+                Y = self.predict(inputs)
+                break
+            except torch.OutOfMemoryError:
+                self.budget = inputs.budget // 2
+                if self.budget < max(int(batch.lengths.max()) for batch in inputs.micro_batches):
+                    self.budget = before
+                    raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        if self.budget != before:
+            warnings.warn(errors.lower_budget(inputs.budget), stacklevel=2)
+        return inputs, Y
 
     def begin_update(self, fwd_args: EncoderInput) -> tuple[Array, Callable[[Array], Any]]:
         """Token vectors [T, width] in training mode, and the backward pass.
@@ -259,9 +284,6 @@ class EncoderShim(Shim):
             found.append(torch.cat([g.float().ravel() for g in filled]))
         stacked = torch.stack(found)
         return torch2xp(stacked @ stacked.T / self._loss_scale() ** 2)
-
-    def __call__(self, inputs: EncoderInput, is_train: bool) -> tuple[Array, Callable[..., Any]]:
-        return self.begin_update(inputs) if is_train else (self.predict(inputs), lambda dY: [])
 
     def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:
         """[T, width] of the last layer, or of all if `every_layer`."""

@@ -1,0 +1,75 @@
+"""When the device's memory does not hold a call of the encoder, half of it is tried."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from spacy.language import Language
+
+from spacy_mtl.pipeline import shim as shims
+from spacy_mtl.types import EncoderInput
+
+from .helpers import make_nlp, shared
+from .sentences import TEXTS
+
+LONG = " ".join(TEXTS * 10)
+
+
+class SmallDevice:
+    """Runs out of memory in a call of the encoder with more than so many wordpieces."""
+
+    def __init__(self, holds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.holds = holds
+        self.budgets: list[int] = []
+        self.encode = shims.encode_layers
+        monkeypatch.setattr(shims, "encode_layers", self)
+
+    def __call__(self, model: Any, inputs: EncoderInput, **settings: Any) -> list[torch.Tensor]:
+        self.budgets.append(inputs.budget)
+        largest = max(batch.ids.size for batch in inputs.micro_batches)
+        if largest > self.holds:
+            raise torch.OutOfMemoryError("no more memory")
+        return self.encode(model, inputs, **settings)
+
+
+@pytest.fixture
+def nlp(encoder_path: Path) -> Language:
+    return make_nlp(encoder_path, model={"window": 40, "max_batch_wordpieces": 400})
+
+
+def test_half_the_budget_is_tried_and_nothing_is_lost_or_reordered(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [LONG, "", TEXTS[0], LONG, TEXTS[1]]
+    expected = [doc.tensor for doc in nlp.pipe(texts)]
+    device = SmallDevice(120, monkeypatch)
+    with pytest.warns(UserWarning, match=r"at most 100 wordpieces .*max_batch_wordpieces = 100"):
+        found = list(nlp.pipe(texts))
+    assert [doc.text for doc in found] == texts
+    for doc, vectors in zip(found, expected, strict=True):
+        np.testing.assert_allclose(doc.tensor, vectors, atol=1e-5)
+    assert device.budgets == [400, 200, 100]
+    again = [doc.text for doc in nlp.pipe(texts)]  # the lower budget stays, and is said once
+    assert again == texts
+    assert device.budgets == [400, 200, 100, 100]
+
+
+def test_a_window_that_does_not_fit_by_itself_is_torchs_error(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallDevice(20, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError, match="no more memory"):
+        nlp(LONG)
+    assert shared(nlp).shim.budget is None
+
+
+def test_other_errors_are_not_tried_again(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(shims, "encode_layers", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        nlp(LONG)
+    assert shared(nlp).shim.budget is None
