@@ -1,0 +1,152 @@
+"""Many rows of every kind, on several partitions, also when a worker dies."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import spacy
+
+pytest.importorskip("pyspark")
+
+from spacy_mtl.spark import SpacyAnnotator
+from spacy_mtl.spark.annotations import KINDS
+
+from .texts import LONG, make_texts, oracle, simplified
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+ROWS, PARTITIONS = 20_000, 8
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str | None]:
+    texts = make_texts(ROWS, seed=5, long=LONG)
+    assert max(len(text or "") for text in texts) == LONG
+    return texts
+
+
+def partitioned(spark: "SparkSession", texts: list[str | None], folder: Path) -> Any:
+    """The texts from files, one for each partition, so that a partition is a run of ids."""
+    frame = spark.createDataFrame(list(enumerate(texts)), "id long, text string")
+    frame.repartitionByRange(PARTITIONS, "id").sortWithinPartitions("id").write.parquet(str(folder))
+    return spark.read.parquet(str(folder))
+
+
+def workers(spark: "SparkSession") -> list[int]:
+    """Processes that Spark's daemons have forked for tasks."""
+    gateway: Any = spark.sparkContext._gateway
+    parents, daemons = {}, set()
+    for entry in Path("/proc").iterdir():
+        try:
+            pid = int(entry.name)
+            parents[pid] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if b"pyspark.daemon" in (entry / "cmdline").read_bytes():
+                daemons.add(pid)
+        except (ValueError, OSError):
+            continue
+    own = {pid for pid in daemons if parents[pid] == gateway.proc.pid}
+    return [pid for pid in daemons if parents[pid] in own]
+
+
+def test_every_row_is_what_the_pipeline_says(
+    spark: "SparkSession", pipeline_path: Path, texts: list[str | None], tmp_path: Path
+) -> None:
+    frame = partitioned(spark, texts, tmp_path / "texts")
+    stage = SpacyAnnotator(inputCol="text", model=str(pipeline_path), annotations=list(KINDS))
+    result = stage.transform(frame).withColumn("partition", spark_partition())
+    result.write.parquet(str(tmp_path / "annotated"))
+    table = spark.read.parquet(str(tmp_path / "annotated")).toArrow()
+    order = [table["partition"].to_pylist(), table["id"].to_pylist()]
+    assert len(set(order[0])) == PARTITIONS
+    for partition in set(order[0]):  # in each partition the rows are as they were
+        ids = [i for p, i in zip(*order, strict=True) if p == partition]
+        assert ids == sorted(ids)
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert table.num_rows == len(rows) == ROWS
+    docs = iter(spacy.load(pipeline_path).pipe([text for text in texts if text]))
+    checked = 0
+    for i, text in enumerate(texts):
+        row = rows[i]
+        assert row["text"] == text
+        if not text:
+            assert row["token"] == (None if text is None else [])
+            assert row["annotation_error"]
+            continue
+        doc = next(docs)
+        assert row["annotation_error"] is None
+        for kind, expected in oracle(doc).items():
+            assert simplified(kind, row[kind]) == expected, (kind, i)
+        vectors = [a["embeddings"] for a in row["embeddings"]]
+        np.testing.assert_allclose(vectors, doc.tensor, atol=1e-4)
+        scores = dict(row["category"][0]["metadata"])
+        assert {label: float(scores[label]) for label in doc.cats} == pytest.approx(
+            doc.cats, abs=1e-4
+        )
+        checked += len(doc)
+    print(f"{ROWS} rows, {checked} tokens, all the same")
+
+
+def spark_partition() -> Any:
+    from pyspark.sql.functions import spark_partition_id
+
+    return spark_partition_id()
+
+
+def test_a_killed_worker_costs_no_row(
+    spark: "SparkSession", pipeline_path: Path, texts: list[str | None], tmp_path: Path
+) -> None:
+    frame = partitioned(spark, texts[:4000], tmp_path / "texts")
+    stage = SpacyAnnotator(
+        inputCol="text",
+        model=str(pipeline_path),
+        annotations=["token", "tag", "entity"],
+        finish=True,
+    )
+    annotated = stage.transform(frame)
+    expected = annotated.orderBy("id").collect()
+    found: list[Any] = []
+    spark.sparkContext.setJobGroup("killed", "a worker is killed")
+    from pyspark import InheritableThread
+
+    def collect() -> None:
+        spark.sparkContext.setJobGroup("killed", "a worker is killed")
+        found.extend(annotated.collect())
+
+    thread = InheritableThread(target=collect)
+    thread.start()
+    killed = kill_in_the_middle(spark, thread)
+    thread.join(timeout=900)
+    assert not thread.is_alive()
+    assert not Path(f"/proc/{killed}").exists()
+    tracker = spark.sparkContext.statusTracker()
+    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup("killed")]
+    stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+    assert sum(stage.numFailedTasks for stage in stages if stage) >= 1
+    assert sorted(found, key=lambda row: row.id) == expected
+    assert [row.text for row in expected] == texts[:4000]
+
+
+def kill_in_the_middle(spark: "SparkSession", thread: threading.Thread) -> int:
+    """Kill a worker that is annotating, when some task has ended and another one runs. Returns its id."""
+    tracker = spark.sparkContext.statusTracker()
+    while thread.is_alive():
+        for stage in tracker.getActiveStageIds():
+            info = tracker.getStageInfo(stage)
+            busy = workers(spark)
+            if (
+                info
+                and 1 <= info.numCompletedTasks < PARTITIONS - 2
+                and info.numActiveTasks
+                and busy
+            ):
+                os.kill(busy[-1], signal.SIGKILL)
+                return busy[-1]
+        time.sleep(0.02)
+    raise AssertionError("the job ended before a worker could be killed")
