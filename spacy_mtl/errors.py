@@ -503,7 +503,7 @@ def old_java(command: str, version: int) -> SparkError:
 def no_spark_connect() -> SparkError:
     return SparkError(
         "`SpacyAnnotator` hands its pipeline to the executors through the `SparkContext`, which Spark Connect does not "
-        'have. Use a classic session (`SparkSession.builder.master(...)` in place of `.remote(...)`).'
+        "have. Use a classic session (`SparkSession.builder.master(...)` in place of `.remote(...)`)."
     )
 
 
@@ -542,7 +542,9 @@ def columns_do_not_match(n_columns: int, *, annotations: Iterable[str]) -> Spark
 
 
 def no_param(name: str) -> SparkError:
-    return SparkError(f"`SpacyAnnotator` needs `{name}`. Set it, as in `SpacyAnnotator({name}=...)`.")
+    return SparkError(
+        f"`SpacyAnnotator` needs `{name}`. Set it, as in `SpacyAnnotator({name}=...)`."
+    )
 
 
 def no_such_pipeline(model: str) -> SparkError:
