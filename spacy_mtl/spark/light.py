@@ -12,7 +12,7 @@ from .. import errors
 from .annotations import Annotation
 from .annotator import AnnotatedRow, AnnotatorSettings, TextAnnotator
 from .finished import FINISHED
-from .models import check_manifest, default_kinds, find_pipeline
+from .models import check_manifest, default_kinds, find_pipeline, read_manifest
 
 AnnotatedText = dict[str, Any]
 Texts = list[str | None] | tuple[str | None, ...]
@@ -85,17 +85,18 @@ class LightAnnotator:
         return {**named, self.error_column: row.error}
 
     @classmethod
-    def load(cls, path: str | Path) -> "LightAnnotator":
+    def load(cls, path: str | Path, **changes: Any) -> "LightAnnotator":
         """From a saved stage, or a saved `PipelineModel` with one, on this machine; without Spark.
+
+        changes: arguments of `LightAnnotator` in place of what was saved, such as `gpu=False`.
 
         Raises SparkError if there is no such stage or several, CheckpointError if a file is missing or was changed.
         """
         stage, metadata = saved_stage(Path(path))
         model = stage / MODEL_FOLDER
-        check_manifest(model, json.loads((stage / MANIFEST_FILE).read_text("utf8"))["files"])
-        return cls(
-            str(model), **light_settings({**metadata["defaultParamMap"], **metadata["paramMap"]})
-        )
+        check_manifest(model, read_manifest(stage / MANIFEST_FILE))
+        params = {**metadata["defaultParamMap"], **metadata["paramMap"]}
+        return cls(str(model), **{**light_settings(params), **changes})
 
 
 def as_plain(annotation: Annotation) -> Annotation:

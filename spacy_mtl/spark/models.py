@@ -124,6 +124,19 @@ def digest_of(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode("utf8")).hexdigest()
 
 
+def read_manifest(path: Path) -> Manifest:
+    """The files that should be there. Raises CheckpointError if it cannot be read."""
+    try:
+        content = json.loads(path.read_text("utf8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r} is not {FORMAT}")
+        return dict(content["files"])
+    except FileNotFoundError:
+        raise errors.damaged(str(path), "is missing") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.damaged(str(path), f"cannot be read ({error})") from error
+
+
 def check_manifest(folder: Path, expected: Manifest) -> None:
     """Raises CheckpointError, with the file's name, if a file is missing, changed or not listed."""
     found = manifest_of(folder)

@@ -15,9 +15,8 @@ from urllib.parse import unquote, urlparse
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
-from .. import errors
 from .light import MANIFEST_FILE, MODEL_FOLDER
-from .models import FORMAT, LocalPipeline, check_manifest, copy_files
+from .models import FORMAT, LocalPipeline, check_manifest, copy_files, read_manifest
 
 if TYPE_CHECKING:
     from .stage import SpacyAnnotator
@@ -81,19 +80,6 @@ def write_pipeline(pipeline: LocalPipeline, folder: Path) -> None:
     manifest = {"format": FORMAT, "files": pipeline.manifest()}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", "utf8")
     check_manifest(folder / MODEL_FOLDER, pipeline.manifest())
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The files that should be there. Raises CheckpointError if it cannot be read."""
-    try:
-        content = json.loads(path.read_text("utf8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r} is not {FORMAT}")
-        return dict(content["files"])
-    except FileNotFoundError:
-        raise errors.damaged(str(path), "is missing") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise errors.damaged(str(path), f"cannot be read ({error})") from error
 
 
 def local_folder(path: str, spark: SparkSession) -> Path | None:

@@ -16,7 +16,7 @@ from pyspark.ml import Pipeline, PipelineModel
 
 from spacy_mtl.errors import CheckpointError
 from spacy_mtl.spark import LightAnnotator, SpacyAnnotator
-from spacy_mtl.spark.persistence import read_manifest
+from spacy_mtl.spark.models import read_manifest
 
 from .conftest import environment
 from .texts import make_texts
@@ -108,6 +108,8 @@ def test_light_reads_it_without_spark(saved: Path, pipeline_path: Path) -> None:
     expected = make_stage(pipeline_path).light()(texts)
     assert LightAnnotator.load(saved)(texts) == expected
     assert LightAnnotator.load(stage_folder(saved))(texts) == expected
+    changed = LightAnnotator.load(saved, columns=("words", "tags", "names"), error_column="wrong")
+    assert changed(texts[0])["words"] == expected[0]["t"]
 
 
 @pytest.mark.slow
