@@ -15,12 +15,12 @@ import srsly
 from spacy import util
 
 from .. import errors
-from ..encoder.checkpoint import OPTIMIZER_FILE
 from .annotations import KINDS
 
 CONFIG, META = "config.cfg", "meta.json"
 MANIFEST = "manifest.json"
 FORMAT = 1
+OPTIMIZER_FILE = "optimizer.safetensors"  # as in encoder/checkpoint.py, which would import torch
 HARMLESS = (
     "doc_cleaner",
     "token_splitter",

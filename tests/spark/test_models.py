@@ -10,6 +10,7 @@ import pytest
 import spacy
 from spacy.cli import package
 
+from spacy_mtl.encoder import checkpoint
 from spacy_mtl.errors import CheckpointError, SparkError
 from spacy_mtl.spark.models import (
     LocalPipeline,
@@ -87,7 +88,7 @@ def test_a_package_is_found_by_name_and_in_its_wheel(
 
 def test_the_manifest_leaves_out_what_prediction_does_not_need(folder: Path) -> None:
     before = LocalPipeline("p", folder).digest()
-    (folder / "optimizer.safetensors").write_bytes(b"x")
+    (folder / checkpoint.OPTIMIZER_FILE).write_bytes(b"x")
     (folder / ".meta.json.crc").write_bytes(b"x")
     assert LocalPipeline("p", folder).digest() == before
     (folder / "meta.json").write_text((folder / "meta.json").read_text() + " ")

@@ -11,37 +11,41 @@ import pytest
 from spacy_mtl.errors import MissingSparkError, SparkError
 from spacy_mtl.spark import session
 
-HIDE = """
+WITHOUT = """
 import sys
-sys.modules[{package!r}] = None
-import importlib.util as util
+from importlib import util
+
 find = util.find_spec
-util.find_spec = lambda name, package=None: None if name == {package!r} else find(name, package)
+util.find_spec = lambda name, package=None: None if name == "pyspark" else find(name, package)
+sys.modules["pyspark"] = None
+from spacy_mtl.spark import LightAnnotator
+try:
+    from spacy_mtl.spark import SpacyAnnotator
+except ImportError as error:
+    print(error)
 """
 
 
-def run(code: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+def sentence(package: str) -> str:
+    return (
+        f"`spacy_mtl.spark` needs the package `{package}`, which is not installed: "
+        '`pip install "spacy-mtl[spark]"`.'
     )
-    return (result.stdout + result.stderr).strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_without_pyspark_light_works_and_the_stage_names_the_extra() -> None:
+    command = [sys.executable, "-c", WITHOUT]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == sentence("pyspark"), result.stderr
 
 
 @pytest.mark.parametrize("package", ["pyspark", "pyarrow", "pandas"])
-def test_a_missing_package_names_the_extra(package: str) -> None:
-    pytest.importorskip("pyspark")
-    code = HIDE.format(package=package) + "from spacy_mtl.spark import SpacyAnnotator"
-    assert run(code) == (
-        f"spacy_mtl.errors.MissingSparkError: `spacy_mtl.spark` needs the package `{package}`, which is not "
-        'installed: `pip install "spacy-mtl[spark]"`.'
-    )
-
-
-def test_light_needs_no_pyspark() -> None:
-    code = (
-        HIDE.format(package="pyspark") + "from spacy_mtl.spark import LightAnnotator; print('fine')"
-    )
-    assert run(code) == "fine"
+def test_each_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "find_spec", lambda name: None if name == package else name)
+    with pytest.raises(MissingSparkError) as error:
+        session.check_packages()
+    assert str(error.value) == sentence(package)
 
 
 @pytest.mark.parametrize("version", ["3.5.6", "5.0.0"])
