@@ -4,7 +4,7 @@ A MiniLM pipeline with a tagger, an entity recogniser and a classifier annotates
 each side has loaded its pipelines before the clock starts. Spark reads parquet, annotates, and makes all the output
 columns; the plain processes only make documents. Run from the project's folder; writes benchmarks/results/spark.md:
 
-    python benchmarks/spark.py [--texts 1200] [--rounds 5]
+    python benchmarks/spark.py [--texts 800] [--rounds 5]
 """
 
 import argparse
@@ -161,7 +161,7 @@ def measure(texts: list[str], rounds: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=1200)
+    parser.add_argument("--texts", type=int, default=800)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     texts = make_texts(arguments.texts)

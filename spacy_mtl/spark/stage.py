@@ -18,7 +18,7 @@ from . import worker  # noqa: E402
 from .annotator import AnnotatorSettings  # noqa: E402
 from .light import LightAnnotator, light_settings  # noqa: E402
 from .models import LocalPipeline, check_kinds, default_kinds, find_pipeline  # noqa: E402
-from .params import AnnotatorParams  # noqa: E402
+from .params import AnnotatorParams, check_params  # noqa: E402
 from .persistence import AnnotatorReader, AnnotatorWriter  # noqa: E402
 from .schema import output_fields  # noqa: E402
 from .shipping import ship  # noqa: E402
@@ -104,6 +104,7 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
     def _transform(self, dataset: DataFrame) -> DataFrame:
         if type(dataset).__module__.startswith("pyspark.sql.connect"):
             raise errors.no_spark_connect()
+        check_params(self.values())  # `set` and `copy` do not
         input_column = self.need("inputCol")
         check_input(dataset, input_column)
         pipeline = self.pipeline()

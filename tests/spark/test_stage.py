@@ -81,6 +81,12 @@ def test_a_bad_value_is_refused_at_once(params: dict[str, Any], message: str) ->
         assert str(error.value) == message
 
 
+def test_a_bad_value_that_came_another_way_is_refused_at_the_latest_by_transform() -> None:
+    stage = SpacyAnnotator(inputCol="text", model="m")
+    with pytest.raises(ConfigError, match="`batchSize = 0`"):
+        stage.copy({stage.batchSize: 0}).transform(frame("text"))
+
+
 def test_columns_that_do_not_fit_are_named() -> None:
     with pytest.raises(
         SparkError, match=r"`inputCol = 'body'` is not a column .* which has `id`, `text`"
