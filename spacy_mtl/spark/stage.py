@@ -32,8 +32,8 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
 
     Each Python process of Spark loads the pipeline once and keeps it as long as Spark keeps the process
     (`spark.python.worker.reuse`; an idle one ends after a minute). It computes with as many threads as
-    `spark.task.cpus`. Rows keep their order within a partition, and none is lost. Each action on the result annotates
-    anew: cache or write it.
+    `spark.task.cpus`. Rows keep their order within a partition, and none is lost. All columns pass through the Python
+    process, so select those that you need. Each action on the result annotates anew: cache or write it.
 
     inputCol: a string column.
     model: name of an installed package, which the executors must have too; or a folder or a wheel on the driver, which
