@@ -61,6 +61,7 @@ def test_the_spark_example_runs(tmp_path: Path, family_dir: Callable[[str], Path
     assert result.returncode == 0, result.stderr
     assert "|[Anna, likes, Riga, 😀, .]|" in result.stdout
     assert "|the text is null|" in result.stdout
+    assert "names|" in result.stdout
     assert "Annotation(annotatorType='token', begin=0, end=3, result='Anna'" in result.stdout
     assert list((tmp_path / "annotator" / "stages").glob("*/model/config.cfg"))
 

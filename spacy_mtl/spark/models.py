@@ -13,6 +13,7 @@ from typing import Any
 
 import srsly
 from spacy import util
+from spacy.language import Language
 
 from .. import errors
 from .annotations import KINDS
@@ -190,7 +191,7 @@ def declared(folder: Path, disable: Collection[str]) -> tuple[list[str], set[str
     Read from the config, without the weights.
     """
     config = util.load_config(folder / CONFIG)
-    language = util.get_lang_class(config["nlp"]["lang"])
+    language = language_of(config["nlp"]["lang"])
     off = {*disable, *config["nlp"].get("disabled", ())}
     names = [name for name in config["nlp"]["pipeline"] if name not in off]
     written: set[str] = set()
@@ -205,3 +206,11 @@ def declared(folder: Path, disable: Collection[str]) -> tuple[list[str], set[str
         written.update(assigns)
         is_known = is_known and bool(assigns)
     return names, written, is_known
+
+
+@cache
+def language_of(code: str) -> type[Language]:
+    """The class of a language, with all factories known: spaCy registers them when it makes the first pipeline."""
+    language = util.get_lang_class(code)
+    language()
+    return language

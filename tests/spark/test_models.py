@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_the_default_is_all_that_the_pipeline_writes(folder: Path, pipeline_path
     assert default_kinds(pipeline_path, ()) == (
         "document", "sentence", "token", "pos", "tag", "lemma", "entity", "category", "dependency",
     )  # fmt: skip
+
+
+def test_a_process_that_has_loaded_no_pipeline_knows_what_one_writes(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from spacy_mtl.spark.models import default_kinds; "
+    )
+    code += "print(*default_kinds(Path(sys.argv[1]), ()))"
+    command = [sys.executable, "-c", code, str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["document", "sentence", "token", "entity"], result.stderr
 
 
 def test_what_no_component_writes_is_refused(folder: Path, tmp_path: Path) -> None:
