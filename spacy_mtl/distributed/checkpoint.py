@@ -38,7 +38,7 @@ class Progress:
 
     world_size: processes. step: the last one that was made. digest: of all documents up to it. start: the ranks' common
     generators before the first batch, now: after the last. own: each rank's generators for dropout. scores: of
-    each evaluation. worst_tasks: of each shared_transformer. counters: of the optimizer.
+    the evaluations, by their steps. worst_tasks: of each shared_transformer. counters: of the optimizer.
     """
 
     world_size: int
@@ -47,7 +47,7 @@ class Progress:
     start: State = field(default_factory=dict)
     now: State = field(default_factory=dict)
     own: list[State] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
     worst_tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -87,7 +87,8 @@ def read_progress(folder: Path, *, world_size: int) -> Progress:
     """Raises CheckpointError if it is damaged, ConfigError if another number of processes wrote it."""
     try:
         progress = Progress(**json.loads((folder / STATE).read_text("utf8")))
-    except (ValueError, TypeError, OSError) as error:
+        progress.scores = {int(step): score for step, score in progress.scores.items()}
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         raise errors.damaged_state(folder, reason=error) from error
     if progress.world_size != world_size:
         raise errors.other_world_size(then=progress.world_size, now=world_size)

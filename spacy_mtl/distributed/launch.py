@@ -18,6 +18,7 @@ from .watch import Watch
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 JOIN = timedelta(minutes=10)
+COLLECTIVE = timedelta(minutes=30)  # until the slowest rank has made its part of a step; evaluations do not count
 
 
 def local_rank() -> int:
@@ -53,6 +54,7 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
         store=dist.PrefixStore("collectives", store),
         rank=rank,
         world_size=size,
+        timeout=COLLECTIVE,
         device_id=torch.device("cuda", local_rank()) if gpu else None,
     )
     own = dist.PrefixStore("spacy_mtl", store)

@@ -80,15 +80,17 @@ class Session:
         replica = Replica(nlp, group, exclude=exclude, seed=self.seed)
         replica.is_replaying = self.resumed is not None
         documents = Documents(group)
-        scores: list[float] = []
+        scores: dict[int, float] = {}
 
         def evaluate_once() -> Evaluation:
             """On rank 0, or what a replayed training has found."""
             if replica.is_replaying and self.progress is not None:
-                found: Evaluation = self.progress.scores[len(scores)], {}
+                if documents.step not in self.progress.scores:
+                    raise errors.other_documents(documents.step)
+                found: Evaluation = self.progress.scores[documents.step], {}
             else:
                 found = group.from_first(evaluate)
-            scores.append(float(found[0]))
+            scores[documents.step] = float(found[0])
             return found
 
         def hook(_: Any, args: dict[str, Any]) -> None:
@@ -112,6 +114,7 @@ class Session:
                     continue
                 yield step
                 if is_best is not None:
+                    group.from_first(lambda: None)  # it has logged, and saved the pipeline
                     self.progress = Progress(
                         world_size=group.size,
                         step=info["step"],
@@ -122,6 +125,8 @@ class Session:
                         scores=scores,
                     )
                     group.from_first(lambda: self._save(nlp, optimizer))
+            if replica.is_replaying:  # there were fewer steps than before
+                raise errors.other_documents(documents.step)
         finally:
             replica.detach()
 

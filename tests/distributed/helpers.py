@@ -1,11 +1,13 @@
 """Corpora that are annotated for one task each, a config that trains on them, and processes that train together."""
 
+import multiprocessing
 import os
 import random
 import socket
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,12 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from spacy_mtl.annotation import keep_layers
+from spacy_mtl.distributed import train
 from spacy_mtl.distributed.transitions import make_exact
 
 from ..pipeline.helpers import Settings, head, make_config
 from ..pipeline.sentences import SENTENCES, make_doc
 
-REPOSITORY = Path(__file__).parents[2]
 LAYERS = {"tagger": ("tag",), "ner": ("ents",), "textcat": ("cats",)}
 Weights = dict[str, NDArray[np.float32]]
 
@@ -114,47 +116,85 @@ def free_port() -> int:
 def environment(rank: int, size: int, port: int) -> dict[str, str]:
     """What torchrun sets."""
     return {
-        **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
 
 
-def start(
-    config: Config, output: Path, *arguments: str, size: int = 2
-) -> list["subprocess.Popen[str]"]:
-    """Processes of `spacy_mtl.train_distributed`, one for each rank."""
+class Ranks:
+    """Processes that run one function together. They are forks, which saves the time of imports.
+
+    function: called with the number of the rank. folder: for what they print.
+    """
+
+    def __init__(self, function: Callable[[int], Any], folder: Path, *, size: int = 2) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        context = multiprocessing.get_context("fork")
+        self.logs = [folder / f"rank{rank}.log" for rank in range(size)]
+        self.processes = [
+            context.Process(
+                target=_run, args=(function, rank, environment(rank, size, port), self.logs[rank])
+            )
+            for rank in range(size)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks, in newer Pythons
+            for process in self.processes:
+                process.start()
+
+    def said(self, rank: int) -> str:
+        """What a rank has printed so far."""
+        return self.logs[rank].read_text("utf8") if self.logs[rank].exists() else ""
+
+    def join(self, *, timeout: float = 300) -> list[int | None]:
+        """The exit codes; None for a process that has not ended, which is killed."""
+        end = time.monotonic() + timeout
+        for process in self.processes:
+            process.join(max(end - time.monotonic(), 0.0))
+        codes = [process.exitcode for process in self.processes]
+        for process in self.processes:
+            process.kill()
+        return codes
+
+    def finish(self) -> None:
+        """Wait until all have ended well."""
+        codes = self.join()
+        assert codes == [0] * len(codes), "\n".join(self.said(rank) for rank in range(len(codes)))
+
+
+def _run(function: Callable[[int], Any], rank: int, variables: dict[str, str], log: Path) -> None:
+    os.environ.update(variables)
+    stream = log.open("w", buffering=1)
+    for number in (1, 2):
+        os.dup2(stream.fileno(), number)
+    sys.stdout = sys.stderr = stream
+    try:
+        function(rank)
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=stream, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+
+def start(config: Config, output: Path, *, size: int = 2, **settings: Any) -> Ranks:
+    """Ranks that train by a config."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     path = output.parent / f"{output.name}.cfg"
     config.to_disk(path)
-    command = [sys.executable, "-m", "spacy_mtl.train_distributed", str(path)]
-    port = free_port()
-    return [
-        subprocess.Popen(
-            [*command, "--output", str(output), *arguments],
-            env=environment(rank, size, port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(size)
-    ]
+    return Ranks(
+        lambda rank: train(path, output, **settings),
+        output.parent / f"{output.name}-logs",
+        size=size,
+    )
 
 
-def finish(processes: list["subprocess.Popen[str]"], *, timeout: float = 300) -> list[str]:
-    """What each process has said, once all have ended well."""
-    said = [process.communicate(timeout=timeout)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
-    return said
-
-
-def train_together(config: Config, output: Path, *arguments: str, size: int = 2) -> Path:
+def train_together(config: Config, output: Path, *, size: int = 2, **settings: Any) -> Path:
     """The last pipeline that several processes have trained."""
-    finish(start(config, output, *arguments, size=size))
+    start(config, output, size=size, **settings).finish()
     return output / "model-last"
 
 
