@@ -37,8 +37,9 @@ class Progress:
     """Where a training stands.
 
     world_size: processes. step: the last one that was made. digest: of all documents up to it. start: the ranks' common
-    generators before the first batch, now: after the last. own: each rank's generators for dropout. scores: of
-    the evaluations, by their steps. worst_tasks: of each shared_transformer. counters: of the optimizer.
+    generators before the first batch, now: after the last. own: each rank's generators for dropout. scores: of the
+    evaluations, by their steps. worst_tasks: of each shared_transformer. counters: of the optimizer. stepped: parameters
+    that it steps even if no head has sent a gradient; thinc keeps one, of zeros then, once there was one.
     """
 
     world_size: int
@@ -50,6 +51,7 @@ class Progress:
     scores: dict[int, float] = field(default_factory=dict)
     worst_tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    stepped: list[str] = field(default_factory=list)
 
 
 def save(folder: Path, nlp: Language, optimizer: Any, progress: Progress) -> None:
@@ -59,6 +61,7 @@ def save(folder: Path, nlp: Language, optimizer: Any, progress: Progress) -> Non
     new.mkdir(parents=True)
     parameters = parameters_of(nlp)
     progress.counters = _counters(optimizer, parameters)
+    progress.stepped = [p.name for p in parameters if p.has_gradient]
     progress.worst_tasks = {pipe.name: asdict(pipe.worst_task) for pipe in shared_transformers(nlp)}
     with _unabridged(nlp):
         nlp.to_disk(new / PIPELINE)
@@ -105,8 +108,13 @@ def load_into(nlp: Language, optimizer: Any, progress: Progress, folder: Path) -
         arrays = load((folder / OPTIMIZER).read_bytes())
     except Exception as error:  # components raise whatever they like here
         raise errors.damaged_state(folder, reason=error) from error
-    _set_arrays(optimizer, parameters_of(nlp), arrays)
-    _set_counters(optimizer, parameters_of(nlp), progress.counters)
+    parameters = parameters_of(nlp)
+    _set_arrays(optimizer, parameters, arrays)
+    _set_counters(optimizer, parameters, progress.counters)
+    stepped = set(progress.stepped)
+    for parameter in parameters:
+        if parameter.name in stepped:
+            parameter.gradient().zero_()
     for pipe in shared_transformers(nlp):
         found = progress.worst_tasks.get(pipe.name)
         if found is not None:

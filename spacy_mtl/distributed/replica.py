@@ -75,7 +75,6 @@ class Replica:
     def __init__(
         self, nlp: Language, group: Group, *, exclude: Collection[str] = (), seed: int = 0
     ) -> None:
-        make_exact(nlp)
         self.nlp = nlp
         self.group = group
         self.exclude = exclude
@@ -120,6 +119,7 @@ class Replica:
         for pipe in self.shared:
             assert pipe.whole is not None
             pipe.whole.examples, pipe.whole.shares = whole, shares
+        make_exact(self.nlp)  # new labels, or other weights, bring new layers
         own: Losses = {}
         with self.own.drawn(), self.means.scaled(shares):
             if part:
