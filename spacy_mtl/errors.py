@@ -470,7 +470,7 @@ class DistributedError(Exception):
 
 def not_launched(missing: Iterable[str]) -> DistributedError:
     return DistributedError(
-        f"The environment does not say which processes train together: {listed(missing)} is not set. Start with "
+        f"The environment does not say which processes train together: it has no {listed(missing)}. Start with "
         "`torchrun --nproc-per-node 2 -m spacy_mtl.train_distributed CONFIG`, or train in one process with "
         "`python -m spacy train CONFIG`."
     )

@@ -1,6 +1,5 @@
 """`torchrun --nproc-per-node N -m spacy_mtl.train_distributed CONFIG`: `spacy train` in several processes."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +46,7 @@ def main(
                 resume=resume,
             )
     except (errors.DistributedError, errors.ConfigError, errors.CheckpointError) as error:
-        msg.fail(str(error), exits=False)
-        sys.exit(1)
+        msg.fail(str(error), exits=1)
 
 
 if __name__ == "__main__":

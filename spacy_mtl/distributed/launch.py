@@ -18,7 +18,9 @@ from .watch import Watch
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 JOIN = timedelta(minutes=10)
-COLLECTIVE = timedelta(minutes=30)  # until the slowest rank has made its part of a step; evaluations do not count
+COLLECTIVE = timedelta(
+    minutes=30
+)  # until the slowest rank has made its part of a step; evaluations do not count
 
 
 def local_rank() -> int:

@@ -78,7 +78,10 @@ def make_training(
     }
     dev = {"@readers": "spacy.Corpus.v1", "path": str(corpora / "dev.spacy")}
     config = make_config(encoder, dict(components), **shared) | {
-        "corpora": {"train": {"@readers": "spacy_mtl.MultiCorpus.v1", "sources": sources}, "dev": dev},
+        "corpora": {
+            "train": {"@readers": "spacy_mtl.MultiCorpus.v1", "sources": sources},
+            "dev": dev,
+        },
         "training": {
             "max_steps": 49,
             "eval_frequency": 25,

@@ -84,11 +84,15 @@ def test_two_processes_train_what_one_does(encoder_path: Path, tmp_path: Path) -
         ({}, {"balancer": {"@balancers": "spacy_mtl.CAGrad.v1"}, "optimizer": ADAMW}),
         ({}, {"balancer": {"@balancers": "spacy_mtl.FAMO.v1"}}),
     ],
-    ids=lambda settings: ",".join(
-        str(value.get("@balancers", value.get("@optimizers"))) if isinstance(value, dict) else key
-        for key, value in settings.items()
-    )
-    or "plain",
+    ids=lambda settings: (
+        ",".join(
+            str(value.get("@balancers", value.get("@optimizers")))
+            if isinstance(value, dict)
+            else key
+            for key, value in settings.items()
+        )
+        or "plain"
+    ),
 )
 def test_the_weights_are_the_same_after_fifty_steps(
     training: Settings, shared: Settings, mix: bool, encoder_path: Path, tmp_path: Path
@@ -100,7 +104,9 @@ def test_the_weights_are_the_same_after_fifty_steps(
     one, many = both(config, tmp_path)
     assert_same_weights(one, many)
     if "balancer" in shared:
-        states = [srsly.read_json(path / "shared_transformer" / "balancer.json") for path in (one, many)]
+        states = [
+            srsly.read_json(path / "shared_transformer" / "balancer.json") for path in (one, many)
+        ]
         assert states[0]["factors"].keys() == states[1]["factors"].keys() == THREE.keys()
         for task, factor in states[0]["factors"].items():
             assert states[1]["factors"][task] == pytest.approx(factor, rel=1e-3)
@@ -140,7 +146,9 @@ def test_a_mix_of_layers_and_a_corpus_of_spacy_s_are_the_same(
         encoder_path,
         tmp_path,
         components,
-        training={"batcher": {"@batchers": "spacy.batch_by_words.v1", "size": 60, "tolerance": 0.2}},
+        training={
+            "batcher": {"@batchers": "spacy.batch_by_words.v1", "size": 60, "tolerance": 0.2}
+        },
     )
     config["corpora"]["train"] = {
         "@readers": "spacy.Corpus.v1",

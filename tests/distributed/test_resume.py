@@ -91,7 +91,9 @@ def test_a_killed_training_that_is_resumed_ends_with_the_same_weights(
     assert state["step"] == 15
     monkeypatch.delenv(KILLED_AT)
     assert_same(straight, train_together(config, corpora / "cut", resume=True))
-    one, other = (srsly.read_json(corpora / n / "model-best/meta.json") for n in ("straight", "cut"))
+    one, other = (
+        srsly.read_json(corpora / n / "model-best/meta.json") for n in ("straight", "cut")
+    )
     assert one["performance"] == other["performance"]
     assert one["best_steps"] == other["best_steps"]
 
@@ -109,7 +111,10 @@ def test_a_checkpoint_is_read_by_the_same_training_only(
     train_together(config, output)
     ranks = start(config, output, size=1, resume=True)
     assert ranks.join() == [1]
-    assert "ConfigError: The checkpoint was written by 2 processes, and now there are 1" in ranks.said(0)
+    assert (
+        "ConfigError: The checkpoint was written by 2 processes, and now there are 1"
+        in ranks.said(0)
+    )
     assert_not_resumed(config, output, "corpora and batches are not those", **{"batcher.size": 61})
     assert_not_resumed(config, output, "corpora and batches are not those", eval_frequency=4)
     damaged = output / checkpoint.FOLDER / checkpoint.OPTIMIZER

@@ -120,7 +120,9 @@ def test_parts_of_a_mean_are_weighed_by_what_they_saw() -> None:
 def test_another_kind_of_mean_is_refused() -> None:
     nlp, component = make_head("masked_textcat")
     component.__class__ = type("Odd", (MaskedTextCategorizer,), {"gradient_mean": "tokens"})
-    with pytest.raises(ConfigError, match=r"`masked_textcat.gradient_mean = 'tokens'` is not supported"):
+    with pytest.raises(
+        ConfigError, match=r"`masked_textcat.gradient_mean = 'tokens'` is not supported"
+    ):
         mean_heads(nlp)
 
 
