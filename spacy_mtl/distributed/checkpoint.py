@@ -38,8 +38,8 @@ class Progress:
 
     world_size: processes. step: the last one that was made. digest: of all documents up to it. start: the ranks' common
     generators before the first batch, now: after the last. own: each rank's generators for dropout. scores: of the
-    evaluations, by their steps. worst_tasks: of each shared_transformer. counters: of the optimizer. stepped: parameters
-    that it steps even if no head has sent a gradient; thinc keeps one, of zeros then, once there was one.
+    evaluations, by their steps. worst_tasks: of each shared_transformer. counters: of the optimizer. stepped: the
+    parameters that it steps even if no head has sent a gradient; thinc keeps one, of zeros then, once there was one.
     """
 
     world_size: int

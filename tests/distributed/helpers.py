@@ -49,7 +49,7 @@ def write_corpora(folder: Path, layers: Mapping[str, Iterable[str]], *, n_docs: 
 
 
 def heads(**factories: str) -> dict[str, Settings]:
-    """Components by name. The transition-based ones have no hidden layer, where spaCy's dropout cannot be switched off."""
+    """Components by name. The transition-based ones have no hidden layer: spaCy always drops a tenth of that."""
     found = {}
     for name, factory in factories.items():
         settings = head(factory.removeprefix("masked_"))

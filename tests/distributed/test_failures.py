@@ -182,8 +182,8 @@ def test_a_rank_that_runs_out_of_batches_is_named(
     @registry.batchers("spacy_mtl_tests.short_batcher")
     def make() -> Callable[[list[Example]], Iterator[list[Example]]]:
         def batches(examples: list[Example]) -> Iterator[list[Example]]:
-            for start in range(0, 4 if rank() == 1 else 8, 2):
-                yield list(examples)[start : start + 2]
+            for first in range(0, 4 if rank() == 1 else 8, 2):
+                yield list(examples)[first : first + 2]
 
         return batches
 
