@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from safetensors.torch import load, save_file
 from spacy.language import Language
-from thinc.api import torch2xp, xp2torch
+from thinc.api import torch2xp
 
 from .. import errors
 from ..pipeline.shared_transformer import shared_transformers
 from ..worst_task import WorstTask
 from .gradients import Parameter, parameters_of
-from .group import Group
+from .group import Group, as_tensor
 from .randomness import State
 
 FOLDER = "checkpoint"
@@ -165,7 +165,7 @@ def _arrays(optimizer: Any, parameters: Sequence[Parameter]) -> dict[str, torch.
         values = getattr(optimizer, kind, None) or {}
         for p in parameters:
             if p.key in values:
-                found[f"{kind}/{p.name}"] = xp2torch(values[p.key]).cpu().contiguous().clone()
+                found[f"{kind}/{p.name}"] = as_tensor(values[p.key]).cpu().contiguous().clone()
     return found
 
 

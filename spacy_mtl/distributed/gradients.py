@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from spacy.language import Language
-from thinc.api import Model, xp2torch
+from thinc.api import Model
 from thinc.shims import Shim
 
 from .. import errors
-from .group import Group
+from .group import Group, as_tensor
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ThincParameter:
 
     @property
     def value(self) -> torch.Tensor:
-        return xp2torch(self.node.get_param(self.key[1]))
+        return as_tensor(self.node.get_param(self.key[1]))
 
     @property
     def has_gradient(self) -> bool:
@@ -36,7 +36,7 @@ class ThincParameter:
             self.node.set_grad(
                 self.key[1], self.node.ops.xp.zeros_like(self.node.get_param(self.key[1]))
             )
-        return xp2torch(self.node.get_grad(self.key[1]))
+        return as_tensor(self.node.get_grad(self.key[1]))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Group:
 
     def sum(self, array: Array) -> Array:
         """The sum of an array over all ranks, where it was: in host memory or on the GPU."""
-        tensor = xp2torch(array).clone()
+        tensor = as_tensor(array).clone()
         with self.watch.waiting():
             dist.all_reduce(tensor)
         return torch2xp(tensor)
@@ -98,6 +98,11 @@ class Group:
                 pause = min(pause * 1.5, 0.2)
             found: T = pickle.loads(base64.b64decode(self._store.get(key)))
         return found
+
+
+def as_tensor(array: Array) -> torch.Tensor:
+    """The same memory as a tensor, on the processor or the GPU: on a GPU thinc keeps some layers on the processor."""
+    return torch.from_numpy(array) if isinstance(array, np.ndarray) else xp2torch(array)
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

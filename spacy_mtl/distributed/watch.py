@@ -66,7 +66,10 @@ class Line:
         if not data:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        try:
+            return [dict(json.loads(line)) for line in lines]
+        except (ValueError, TypeError):  # not one of us
+            return None
 
     def close(self) -> None:
         self.connection.close()
@@ -159,7 +162,9 @@ class Watch:
 
     def _wait_for_others(self, size: int, publish: Callable[[str, str], None]) -> None:
         token = secrets.token_hex(16)  # so that nobody else's connection counts as a rank
-        server = socket.create_server(("", 0), backlog=size)
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        server = socket.create_server(("", 0), family=family, backlog=size, dualstack_ipv6=both)
         server.settimeout(JOIN_SECONDS)
         port = server.getsockname()[1]
         publish("watch", json.dumps({"port": port, "token": token}))
