@@ -63,9 +63,9 @@ def both(config: Any, folder: Path, *, size: int = 2) -> tuple[Path, Path]:
 
 def test_two_processes_train_what_one_does(encoder_path: Path, tmp_path: Path) -> None:
     """Every batch is annotated for one of three heads."""
-    write_corpora(tmp_path, THREE_LAYERS)
+    write_corpora(tmp_path, THREE_LAYERS, n_docs=8)
     config = make_training(
-        encoder_path, tmp_path, THREE, training={"max_steps": 7, "eval_frequency": 4}
+        encoder_path, tmp_path, THREE, training={"max_steps": 5, "eval_frequency": 5}
     )
     assert_same_weights(*both(config, tmp_path))
 
