@@ -106,6 +106,48 @@ def test_torchrun_names_the_process_that_was_killed(encoder_path: Path, tmp_path
     assert re.search(rf"Rank 0: Rank 1 \(process {victim} on `.+?`\) has died", said)
 
 
+@pytest.mark.slow
+def test_torchrun_starts_a_killed_training_again_where_it_was(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    config, path = make(encoder_path, tmp_path)
+    config["training"]["before_update"] = {"@callbacks": "spacy_mtl_tests.kill_once"}
+    config.to_disk(path)
+    code = tmp_path / "code.py"
+    code.write_text(KILL_ONCE)
+    output = tmp_path / "out"
+    arguments = [str(path), "--output", str(output), "--code", str(code)]
+    command = torchrun(*arguments)
+    command[command.index("--standalone")] = "--max-restarts=1"
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "has died without a word" in result.stderr
+    nlp = spacy.load(output / "model-last")
+    assert nlp.get_pipe("shared_transformer").cfg["steps"] == 5  # type: ignore[attr-defined]
+    assert (tmp_path / "steps").read_text().split() == ["0", "1", "2", "3", "0", "1", "2", "3", "4"]
+
+
+KILL_ONCE = """
+import os
+import signal
+from pathlib import Path
+
+from spacy import registry
+
+
+@registry.callbacks("spacy_mtl_tests.kill_once")
+def make():
+    def kill(nlp, args):
+        if os.environ["RANK"] == "1":
+            with (Path(__file__).parent / "steps").open("a") as stream:
+                stream.write(f"{args['step']} ")
+            if args["step"] == 3 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
+"""
+
+
 def rank_of(pid: str) -> str:
     variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     return dict(v.partition("=")[::2] for v in variables).get("RANK", "")
