@@ -128,10 +128,17 @@ def test_the_weights_of_every_other_head_are_the_same(
 ) -> None:
     """Together with a tagger, in batches that are annotated for both, one or the other."""
     layers, settings = OTHERS[name]
-    write_corpora(tmp_path, {"tagger": ("tag",), name: layers})
+    write_corpora(tmp_path, {"tagger": ("tag",), name: layers}, n_docs=16)
     components = heads(tagger="tagger", **{name: f"masked_{name}" if masked else name})
     components[name].update(settings)
-    config = make_training(encoder_path, tmp_path, components, size=100, mix=True)
+    config = make_training(
+        encoder_path,
+        tmp_path,
+        components,
+        size=100,
+        mix=True,
+        training={"max_steps": 19, "eval_frequency": 19},
+    )
     assert_same_weights(*both(config, tmp_path))
 
 
