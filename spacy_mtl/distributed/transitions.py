@@ -46,9 +46,9 @@ class ExactFeatures:
 class Cuts:
     """Keeps Python's generator, which spaCy shuffles the corpus with too, at one point on all ranks.
 
-    An update of a head that has gold for none of its documents draws nothing. The numbers that are missing are drawn
-    when all heads have run: with one such head in the pipeline all ranks cut alike, with two a rank that has gold for the
-    second only cuts that one's long documents where another rank cuts the first one's.
+    An update of a head that has gold for none of its documents draws nothing. What is missing is drawn when all heads
+    have run: with one such head in the pipeline all ranks cut alike. With two, a rank that has gold for the second only
+    cuts its long documents where another rank cuts those of the first.
     """
 
     def __init__(self, nlp: Language, *, exclude: Collection[str] = ()) -> None:
