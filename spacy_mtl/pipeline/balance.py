@@ -1,7 +1,7 @@
 """Measures how the heads pull at the encoder in each batch, and weighs them before its one backward pass."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,20 +55,31 @@ class GradientMeter:
         self.pooled: dict[str, Array] = {}  # task -> [width]
         self.seen: dict[str, int] = {}  # task -> number of the batch
 
-    def measure(self, slots: Slots, counts: Mapping[str, TaskCount]) -> Pull | None:
-        """The batch's Gramians; None if it is annotated for none of the tasks. Copies nothing from the device."""
+    def measure(
+        self,
+        slots: Slots,
+        counts: Mapping[str, TaskCount],
+        over_ranks: Callable[[Array], Array] | None = None,
+    ) -> Pull | None:
+        """The batch's Gramians; None if it is annotated for none of the tasks. Copies nothing from the device.
+
+        over_ranks: sums an array over all processes that have a part of the batch; `counts` are of the whole then.
+        """
         self.n_batches += 1
         tasks = tuple(task for task in sorted(slots) if task in counts and counts[task].units)
         if not tasks:
             return None
         xp = get_array_module(slots[tasks[0]])
-        for task in tasks:
+        flat = xp.stack([slots[task].ravel() for task in tasks])
+        gramian, sums = flat @ flat.T, xp.stack([slots[task].sum(axis=0) for task in tasks])
+        if over_ranks is not None:
+            gramian, sums = over_ranks(gramian), over_ranks(sums)
+        for task, gradient in zip(tasks, sums, strict=True):
             units = counts[task].units
             self.units[task] = _average(self.units.get(task), float(units), keep=_KEEP_UNITS)
-            self._pool(task, slots[task].sum(axis=0), xp)
-        flat = xp.stack([slots[task].ravel() for task in tasks])
+            self._pool(task, gradient, xp)
         pooled = xp.stack([self.pooled[task] for task in tasks])
-        return Pull(tasks, xp.stack([flat @ flat.T, pooled @ pooled.T]))
+        return Pull(tasks, xp.stack([gramian, pooled @ pooled.T]))
 
     def _pool(self, task: str, gradient: Array, xp: Any) -> None:
         before = self.pooled.get(task)

@@ -2,14 +2,34 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 from spacy.attrs import ORTH, SPACY
 from spacy.tokens import Doc
+from spacy.training import Example
 
 from .. import errors
 from ..types import Array
 from .gradient_buffer import GradientBuffer
+
+
+class WholeBatch(Protocol):
+    """A batch of which this process has a part, and others the rest: what is counted and measured is that of the whole.
+
+    examples: all of them.
+    """
+
+    examples: Sequence[Example]
+    shares: Mapping[str, float]
+
+    def sum(self, array: Array) -> Array:
+        """Over all processes."""
+
+    def complete(self, slots: Mapping[str, Array], zeros: Callable[[], Array]) -> dict[str, Array]:
+        """The gradients of all tasks that have one in any process."""
+
+    def rescale(self, slots: dict[str, Array]) -> None:
+        """Make the gradients of parts add up to that of the whole."""
 
 
 class SharedBatch:

@@ -35,7 +35,7 @@ from ..types import Array
 from ..worst_task import WorstTask
 from . import layer_mix, neighbours
 from .balance import GradientBalance, GradientMeter
-from .batch import SharedBatch
+from .batch import SharedBatch, WholeBatch
 from .encoder_layer import set_width, shim_of
 from .late_sum import LateSum
 from .listener import SharedTransformerListener
@@ -126,6 +126,7 @@ class SharedTransformer(TrainablePipe):
         self._losses: dict[str, float] = {}
         self._squared_norm = LateSum()
         self.statistics: TaskStatistics | None = None
+        self.whole: WholeBatch | None = None  # of a training in several processes
         _INSTANCES.add(self)
 
     @property
@@ -340,6 +341,14 @@ class SharedTransformer(TrainablePipe):
         self._close_batch()
         self._step(sgd)
 
+    def finish_batch(self) -> None:
+        """Run the encoder's backward pass for the current batch now, and a deferred step."""
+        self._settle()
+
+    def drop_batch(self) -> None:
+        """Forget the current batch and a deferred step."""
+        self._forget()
+
     def _settle(self) -> None:
         """Do all that is owed: the backward pass of the current batch, and a deferred step."""
         self._close_batch()
@@ -356,17 +365,23 @@ class SharedTransformer(TrainablePipe):
             for task in self._heads.keys() - self.statistics.heads.keys():
                 self.statistics.add_head(task, self._heads[task])
         if self.statistics is not None:
-            self.statistics.begin(examples, losses)
+            self.statistics.begin(examples if self.whole is None else self.whole.examples, losses)
 
     def _weigh(self, batch: SharedBatch) -> dict[str, float] | None:
         """The factor on each head's gradient; None for the plain sum."""
         statistics, balance, slots = self.statistics, self.balance, batch.buffer.slots
         log = None if statistics is None else statistics.gradients
-        if not slots or (balance is None and log is None):
+        if balance is None and log is None:
+            return None
+        if self.whole is not None:
+            shape = batch.buffer.doc_starts[-1], batch.buffer.width
+            slots = self.whole.complete(slots, lambda: self._model.ops.alloc2f(*shape))
+        if not slots:
             return None
         counts = {} if statistics is None else statistics.batch
         wanted = log is not None or (balance is not None and balance.measures)
-        pull = self.meter.measure(slots, counts) if wanted else None
+        over_ranks = None if self.whole is None else self.whole.sum
+        pull = self.meter.measure(slots, counts, over_ranks) if wanted else None
         factors = None
         if balance is not None:
             looked = pull if balance.measures else None
@@ -386,6 +401,8 @@ class SharedTransformer(TrainablePipe):
             self.statistics.end()
         for listener in self.listeners:
             neighbours.forget(listener)
+        if self.whole is not None:
+            self.whole.rescale(batch.buffer.slots)
         gradient = batch.close(self._weigh(batch))
         self.shim.release()
         if gradient is not None:

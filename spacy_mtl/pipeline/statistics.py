@@ -87,7 +87,7 @@ class TaskStatistics:
         self.end()
         self._losses, self._before = losses, dict(losses)
         self._n_examples = len(examples)
-        self.batch = {name: _count(head, examples) for name, head in self.heads.items()}
+        self.batch = {name: count_batch(head, examples) for name, head in self.heads.items()}
         self._open = True
 
     def end(self) -> None:
@@ -103,16 +103,10 @@ class TaskStatistics:
             )
         for name, count in self.batch.items():
             loss = self._losses.get(name, 0.0) - self._before.get(name, 0.0)
-            count.loss = float(loss) * self._examples_per_loss(name, count)
+            head = self.heads[name]
+            count.loss = float(loss) * examples_per_loss(head, count, n_examples=self._n_examples)
             self.recent[name].add(count)
             self.total[name].add(count)
-
-    def _examples_per_loss(self, name: str, count: TaskCount) -> int:
-        """Most heads' losses are sums over a batch; some are means over its documents."""
-        head = self.heads[name]
-        if isinstance(head, TextCategorizer):
-            return count.documents if isinstance(head, AnnotatedOnly) else self._n_examples
-        return count.units if isinstance(head, EntityLinker) else 1
 
     def take(self) -> dict[str, TaskCount]:
         """The counts since the last call."""
@@ -122,7 +116,18 @@ class TaskStatistics:
         return taken
 
 
-def _count(head: Any, examples: Iterable[Example]) -> TaskCount:
+def examples_per_loss(head: Any, count: TaskCount, *, n_examples: int) -> int:
+    """Most heads' losses are sums over a batch; some are means over its documents or entities.
+
+    count: of the batch. n_examples: all of its documents.
+    """
+    if isinstance(head, TextCategorizer):
+        return count.documents if isinstance(head, AnnotatedOnly) else n_examples
+    return count.units if isinstance(head, EntityLinker) else 1
+
+
+def count_batch(head: Any, examples: Iterable[Example]) -> TaskCount:
+    """What a batch is annotated for."""
     counted = TaskCount()
     for example in examples:
         units = count_units(head, example.reference)

@@ -1,0 +1,103 @@
+"""From the environment that torchrun sets to a group of processes."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+from thinc.api import require_gpu
+
+from .. import errors
+from .group import Group
+from .watch import Watch
+
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+JOIN = timedelta(minutes=10)
+COLLECTIVE = timedelta(
+    minutes=30
+)  # until the slowest rank has made its part of a step; evaluations do not count
+
+
+def local_rank() -> int:
+    """The number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def set_device(*, gpu: bool) -> None:
+    """One GPU for each process of a machine. Raises DistributedError if there are too few."""
+    if gpu:
+        if local_rank() >= torch.cuda.device_count():
+            raise errors.no_such_gpu(local_rank(), n_gpus=torch.cuda.device_count())
+        torch.cuda.set_device(local_rank())
+        require_gpu(local_rank())
+
+
+@contextmanager
+def joined(*, gpu: bool = False) -> Iterator[Group]:
+    """The group that this process belongs to, for as long as the context lasts.
+
+    gpu: use the GPU with this process's number on its machine. Gradients are exchanged by gloo, on a GPU by nccl.
+
+    Raises DistributedError without the environment that torchrun sets, and in place of whatever went wrong because
+    another rank was lost.
+    """
+    missing = [name for name in ENVIRONMENT if not os.environ.get(name)]
+    if missing:
+        raise errors.not_launched(missing)
+    set_device(gpu=gpu)
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=JOIN)))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if gpu else "gloo",
+        store=dist.PrefixStore("collectives", store),
+        rank=rank,
+        world_size=size,
+        timeout=COLLECTIVE,
+        device_id=torch.device("cuda", local_rank()) if gpu else None,
+    )
+    own = dist.PrefixStore("spacy_mtl", store)
+
+    def read(key: str) -> bytes:
+        own.wait([key], JOIN)
+        found: bytes = own.get(key)
+        return found
+
+    watch = Watch(rank, size, host=os.environ["MASTER_ADDR"], publish=own.set, read=read)
+    try:
+        with _terminated_in_order(watch):
+            yield Group(rank, size, store=own, watch=watch)
+            watch.close()
+    except BaseException as error:
+        if watch.lost is not None and not isinstance(error, errors.DistributedError):
+            raise errors.DistributedError(watch.lost) from error
+        if watch.lost is None:
+            reason = f"{type(error).__name__}: {error}".rstrip(".") + "."
+            watch.say_failed(errors.rank_failed(**vars(watch.me), reason=reason))
+        raise
+    finally:
+        with suppress(Exception):  # of a group that has lost a rank
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _terminated_in_order(watch: Watch) -> Iterator[None]:
+    """When one process dies torchrun terminates the others at once, before they can say which it was."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        watch.wait_for_news()
+        watch.check()
+        raise SystemExit(128 + signum)
+
+    is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or not is_free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,105 @@
+"""Train a pipeline in several processes: the function that torchrun's module and Spark's TorchDistributor call."""
+
+import io
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from spacy import util
+from spacy.cli._util import import_code
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train as train_loop
+from thinc.api import Config
+
+from .. import errors
+from . import checkpoint
+from .group import Group
+from .launch import joined, local_rank
+from .loop import Session
+
+SILENT = {
+    "@loggers": "spacy.ConsoleLogger.v3",
+    "progress_bar": None,
+    "console_output": False,
+    "output_file": None,
+}
+
+
+def train(
+    config_path: str | Path,
+    output_path: str | Path | None = None,
+    *,
+    code_path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    gpu: bool = False,
+    resume: bool = False,
+) -> str | None:
+    """Train as `spacy train` does, together with the other processes of the group that the environment names.
+
+    The config means what it means in one process: its batches are shared out among all. Rank 0 evaluates, logs and
+    saves; the others need the corpora, but no place to write to.
+
+    config_path, code_path: as for `spacy train`. overrides: settings by their dotted names.
+    output_path: folder for `model-best`, `model-last` and `checkpoint`, which is written with every evaluation.
+    gpu: use the GPU with the number of the process on its machine. Default: the processor.
+    resume: go on from the checkpoint in `output_path`. Where torchrun starts the processes again by itself
+        (`--max-restarts`), they do so without being asked, if there is one.
+
+    Returns the path of the last pipeline, None without an output path and on other ranks than 0.
+
+    Raises DistributedError if the processes cannot train together, or one of them is lost; ConfigError and
+    CheckpointError for what cannot be resumed; and what `spacy train` raises.
+    """
+    output = util.ensure_path(output_path)
+    if resume and output is None:
+        raise errors.resume_needs_output()
+    with ExitStack() as stack:
+        group = stack.enter_context(joined(gpu=gpu))
+        import_code(code_path)
+        config = util.load_config(config_path, overrides=dict(overrides or {}), interpolate=False)
+        session = _session(config, output, group, resume=resume, stack=stack)
+        if not group.is_first:
+            config["training"]["logger"] = dict(SILENT)
+        use_gpu = local_rank() if gpu else -1
+        nlp = init_nlp(config, use_gpu=use_gpu)
+        stdout = sys.stdout if group.is_first else io.StringIO()
+        with session.hooked():
+            target = output if group.is_first else None
+            _, last = train_loop(nlp, target, use_gpu=use_gpu, stdout=stdout, stderr=sys.stderr)
+        return None if last is None else str(last)
+
+
+def _session(
+    config: Config, output: Path | None, group: Group, *, resume: bool, stack: ExitStack
+) -> Session:
+    seed = config.get("training", {}).get("seed")
+    session = Session(group, seed=seed if isinstance(seed, int) else 0)
+    if output is None:
+        return session
+    session.folder = folder = output / checkpoint.FOLDER
+    found = group.from_first(lambda: _found(folder, resume=resume))
+    if found is None:
+        if group.is_first:
+            checkpoint.clear(folder)
+            output.mkdir(parents=True, exist_ok=True)
+        return session
+    path = Path(found)
+    session.resumed = stack.enter_context(
+        checkpoint.on_every_machine(path if group.is_first else None, group)
+    )
+    session.progress = checkpoint.read_progress(session.resumed, world_size=group.size)
+    return session
+
+
+def _found(folder: Path, *, resume: bool) -> str | None:
+    """The checkpoint to go on from. Raises CheckpointError if one was asked for and there is none."""
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
+    if not resume and not restarted:
+        return None
+    found = checkpoint.find(folder)
+    if found is None and resume and not restarted:
+        raise errors.no_checkpoint(folder)
+    return None if found is None else str(found)

@@ -1,0 +1,150 @@
+"""A training that was cut short goes on from its last checkpoint as if it had not been.
+
+What a resume is: the same command with `--resume`. The batches until the checkpoint are drawn again and passed by; then
+the pipeline, the optimizers, the balancer and all random generators are those of the checkpoint.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import srsly
+from spacy import registry
+from spacy.language import Language
+from thinc.api import Config
+
+from spacy_mtl.distributed import checkpoint
+
+from ..pipeline.helpers import Settings
+from .helpers import distance, heads, make_training, start, train_together, weights, write_corpora
+
+THREE = heads(tagger="tagger", ner="masked_ner", textcat="masked_textcat")
+KILLED_AT = "SPACY_MTL_TESTS_KILLED_AT"
+
+
+@registry.callbacks("spacy_mtl_tests.kill_rank_1")
+def make_killer() -> Callable[[Language, dict[str, Any]], None]:
+    def kill(nlp: Language, args: dict[str, Any]) -> None:
+        if os.environ["RANK"] == "1" and str(args["step"]) == os.environ.get(KILLED_AT):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
+
+
+def make_config(encoder: Path, corpora: Path, *, steps: int, **shared: Any) -> Config:
+    """With dropout, and an evaluation every five steps."""
+    training = {
+        "max_steps": steps,
+        "eval_frequency": 5,
+        "dropout": 0.2,
+        "before_update": {"@callbacks": "spacy_mtl_tests.kill_rank_1"},
+        "logger": {"@loggers": "spacy_mtl.TaskLogger.v1"},
+        "optimizer": {
+            "@optimizers": "Adam.v1",
+            "use_averages": True,
+            "learn_rate": {
+                "@schedules": "warmup_linear.v1",
+                "initial_rate": 0.003,
+                "warmup_steps": 6,
+                "total_steps": 40,
+            },
+        },
+    }
+    return make_training(encoder, corpora, THREE, size=60, mix=True, training=training, **shared)
+
+
+def assert_same(a: Path, b: Path) -> None:
+    found = distance(weights(a), weights(b))
+    assert {name: d for name, d in found.items() if d > 0} == {}
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    write_corpora(tmp_path, {"tagger": ("tag",), "ner": ("ents",), "textcat": ("cats",)}, n_docs=10)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"balancer": {"@balancers": "spacy_mtl.NormEqual.v1"}, "storage": "bf16"},
+        {"optimizer": {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": 0.003}},
+    ],
+    ids=["one optimizer", "an encoder's own"],
+)
+def test_a_killed_training_that_is_resumed_ends_with_the_same_weights(
+    shared: Settings, encoder_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit, with dropout, through several epochs; not even the rounding is another."""
+    config = make_config(encoder_path, corpora, steps=24, **shared)
+    straight = train_together(config, corpora / "straight")
+    monkeypatch.setenv(KILLED_AT, "18")
+    ranks = start(config, corpora / "cut")
+    assert ranks.join(timeout=120) == [1, -signal.SIGKILL]
+    assert "Rank 1 (process" in ranks.said(0)
+    state = srsly.read_json(corpora / "cut" / "checkpoint" / "state.json")
+    assert state["step"] == 15
+    monkeypatch.delenv(KILLED_AT)
+    assert_same(straight, train_together(config, corpora / "cut", resume=True))
+    one, other = (
+        srsly.read_json(corpora / n / "model-best/meta.json") for n in ("straight", "cut")
+    )
+    assert one["performance"] == other["performance"]
+    assert one["best_steps"] == other["best_steps"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_read_by_the_same_training_only(
+    encoder_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By as many processes, on the same documents, and whole."""
+    config = make_config(encoder_path, corpora, steps=6)
+    output = corpora / "out"
+    ranks = start(config, output, resume=True)
+    assert ranks.join() == [1, 1]
+    assert "CheckpointError: There is no checkpoint in" in ranks.said(0)
+    train_together(config, output)
+    ranks = start(config, output, size=1, resume=True)
+    assert ranks.join() == [1]
+    assert (
+        "ConfigError: The checkpoint was written by 2 processes, and now there are 1"
+        in ranks.said(0)
+    )
+    assert_not_resumed(config, output, "corpora and batches are not those", **{"batcher.size": 61})
+    assert_not_resumed(config, output, "corpora and batches are not those", eval_frequency=4)
+    damaged = output / checkpoint.FOLDER / checkpoint.OPTIMIZER
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert_not_resumed(config, output, "is damaged")
+
+
+def assert_not_resumed(config: Config, output: Path, reason: str, **training: Any) -> None:
+    changed = config.copy()
+    for key, value in training.items():
+        *sections, last = key.split(".")
+        block = changed["training"]
+        for section in sections:
+            block = block[section]
+        block[last] = value
+    copy = output.with_name("copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(output, copy)
+    ranks = start(changed, copy, resume=True)
+    assert ranks.join() == [1, 1]
+    assert reason in ranks.said(0)
+    assert (copy / checkpoint.FOLDER / checkpoint.STATE).exists()
+
+
+def test_the_old_checkpoint_is_found_if_the_new_one_was_cut_short(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    assert checkpoint.find(folder) is None
+    (tmp_path / "checkpoint.new").mkdir()
+    (tmp_path / "checkpoint.old").mkdir()
+    (tmp_path / "checkpoint.old" / checkpoint.STATE).touch()
+    assert checkpoint.find(folder) == tmp_path / "checkpoint.old"
+    checkpoint.clear(folder)
+    assert list(tmp_path.iterdir()) == []
