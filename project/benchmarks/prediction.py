@@ -1,9 +1,9 @@
 """Words per second of prediction with three heads, by length of the documents and by batch size.
 
 At the same encoder weights, the same heads and the same text, measured in turn: ours; spacy-transformers with its
-defaults, and with the settings that are fastest for each length; three single-task pipelines of spacy-transformers, with
-the same fast settings, one after the other; and the bare Hugging Face encoder on the same wordpieces, sorted by length,
-without tokenizer, alignment and heads. No corpus is needed:
+defaults, and with the settings that are fastest for each length; three single-task pipelines of spacy-transformers,
+with the same fast settings, one after the other; and the bare Hugging Face encoder on the same wordpieces, sorted by
+length, without tokenizer, alignment and heads. No corpus is needed:
 
     python benchmarks/prediction.py
     python benchmarks/prediction.py --source corpus/gum/dev.spacy --length tweet --rounds 9
@@ -145,8 +145,8 @@ class Bench:
 def body(results: list[dict[str, Any]]) -> list[str]:
     """The tables."""
     lines = [
-        "Ratios within rounds: median and quartiles, above 1 is faster. *Tuned*: spacy-transformers with the settings in "
-        "the last column, the fastest that were tried for this length. The bare encoder has no tokenizer and no heads. ",
+        "Ratios within rounds: median and quartiles, above 1 is faster. *Tuned*: spacy-transformers with the settings",
+        "in the last column, the fastest that were tried for this length. The bare encoder has no tokenizer, no heads.",
         "The heads are trained a little, on top of the encoder as it is, and are the same in all systems.",
     ]
     for source in dict.fromkeys(row["source"] for row in results):

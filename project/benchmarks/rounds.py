@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def clock() -> float:
-    """Seconds: of the processor if one thread computes, which other work on the machine hardly changes; else of the wall."""
+    """Seconds: processor time if one thread computes, which other work hardly changes; else wall time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 

@@ -81,8 +81,8 @@ def unannotated(doc: Doc, nlp: Language) -> Doc:
 def train_heads(nlp: Language, source: Source, *, words: int = 15_000, epochs: int = 6) -> None:
     """Teach the heads on top of the encoder as it is, so that they predict as trained ones do.
 
-    An untrained `ner` predicts nothing or everything, and is faster or slower than a trained one. The encoder reads each
-    document once; the heads then take its vectors from `doc.tensor`.
+    An untrained `ner` predicts nothing or everything, and is faster or slower than a trained one. The encoder reads
+    each document once; the heads then take its vectors from `doc.tensor`.
     """
     encoder = nlp.get_pipe("shared_transformer")
     for task in (name for name in nlp.pipe_names if name in source.gold):
