@@ -114,6 +114,7 @@ def trained(
     nlp = build(make_config(encoder, ner=ner), source)
     train_heads(nlp, source, **training)
     if folder is not None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         nlp.to_disk(folder)
     return nlp
 
