@@ -19,6 +19,9 @@ class BareEncoder:
         path = resolve_name(name)
         self.model = AutoModel.from_pretrained(path, add_pooling_layer=False).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(path)
+        # sentence encoders such as MiniLM cut and pad every text to 128 wordpieces
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
         limit = self.model.config.max_position_embeddings - 2
         self.row = min(ROW, limit)
 

@@ -1,12 +1,14 @@
-"""Prediction against Flair and edsnlp at the same encoder weights, each in a Python environment of its own, in turn.
+"""Prediction against Flair, edsnlp and Stanza at the same encoder weights, each in an environment of its own, in turn.
 
     python -m venv flair && flair/bin/pip install "torch==2.13.0" flair
     python -m venv edsnlp && edsnlp/bin/pip install "torch==2.13.0" "edsnlp[ml]"
-    python benchmarks/peers.py --venv flair=flair --venv edsnlp=edsnlp
+    python -m venv stanza && stanza/bin/pip install "torch==2.13.0" stanza transformers peft
+    python benchmarks/peers.py --venv flair=flair --venv edsnlp=edsnlp --venv stanza=stanza
 
-Flair has all three heads (`MultitaskModel`); edsnlp has `ner` only, so ours and spacy-transformers are also measured
-with `ner` only. Each system reads raw text with its own tokenizer; speeds are by the words that ours counts. The peers
-load the encoder from the local folder; nothing is downloaded. Writes benchmarks/results/peers.{json,md}.
+Flair has all three heads (`MultitaskModel`), edsnlp `ner` only, Stanza tagger and ner; ours and spacy-transformers run
+beside each with the heads that it has. Each system reads raw text with its own tokenizer, Stanza words between white
+space; speeds are by the words that ours counts. The peers load the encoder from the local folder; nothing is fetched.
+Writes benchmarks/results/peers.{json,md}.
 """
 
 import json
@@ -20,6 +22,7 @@ from typing import Annotated, Any
 import typer
 from corpus import LENGTHS, read, texts
 from memory import job
+from peers_stanza import make_models
 from rounds import conditions, keep, ratios, show, store, table
 from systems import ENCODER
 
@@ -27,8 +30,8 @@ from spacy_mtl.encoder.huggingface import resolve_name
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "peers.json"
-HEADS = {"flair": "tagger, ner, textcat", "edsnlp": "ner"}
-NAMES = {"ours": "spacy_mtl", "peer": "spacy-transformers", "flair": "Flair", "edsnlp": "edsnlp"}
+HEADS = {"flair": "tagger, ner, textcat", "edsnlp": "ner", "stanza": "tagger, ner"}
+NAMES = {"ours": "spacy_mtl", "peer": "spacy-transformers", "flair": "Flair", "stanza": "Stanza"}
 
 
 class Process:
@@ -96,7 +99,7 @@ def measure(
         {
             "beside": system,
             "heads": HEADS[system],
-            "system": NAMES[name],
+            "system": NAMES.get(name, name),
             "version": version(python, system) if name == system else "",
             "words_per_s": round(words / statistics.median(times[name])),
             "ours_against_it": ratios(times, "ours", name),
@@ -110,7 +113,7 @@ def measure(
 
 
 def main(
-    venv: Annotated[list[str], typer.Option(help="SYSTEM=FOLDER: flair or edsnlp.")],
+    venv: Annotated[list[str], typer.Option(help="SYSTEM=FOLDER: flair, edsnlp, stanza.")],
     source: Annotated[Path | None, typer.Option(help="A .spacy or text file.")] = None,
     length: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(LENGTHS)}.")] = None,
     words: Annotated[int, typer.Option(help="Words a round.")] = 2_000,
@@ -127,7 +130,9 @@ def main(
         system, _, folder = entry.partition("=")
         python = Path(folder) / "bin" / "python"
         if system not in HEADS or not python.exists():
-            raise typer.BadParameter(f"`{entry}` is not flair=FOLDER or edsnlp=FOLDER with a venv.")
+            raise typer.BadParameter(
+                f"`{entry}` is not SYSTEM=FOLDER, a venv of {', '.join(HEADS)}."
+            )
         pythons[system] = str(python)
     text = read(source, seed=seed)
     with tempfile.TemporaryDirectory() as name:
@@ -136,12 +141,16 @@ def main(
         if not (kept / "words.json").exists():
             path = None if source is None else str(source)
             job("prepare", folder=str(kept), source=path, encoder=encoder, teach=teach, seed=seed)
+        models = kept / "stanza"
+        if "stanza" in pythons:
+            make_models(pythons["stanza"], text, resolve_name(encoder), models)
         rows = []
         for chosen in length or ["tweet", "paragraph"]:
             given = {
                 "texts": texts(text, length=LENGTHS[chosen], total=words, seed=seed),
                 "encoder": resolve_name(encoder),
                 "pipelines": str(kept),
+                "stanza": str(models.resolve()),
                 "labels": {"tagger": 45, "ner": 10, "textcat": 15},
             }
             for system, python in pythons.items():

@@ -26,8 +26,9 @@ def spacy_pipeline(given: dict[str, Any], name: str) -> Runner:
     import spacy
 
     nlp = spacy.load(Path(given["pipelines"]) / name)
-    if given["heads"] == "ner":
-        nlp.disable_pipes("tagger", "textcat")
+    nlp.disable_pipes(
+        *(name for name in ("tagger", "ner", "textcat") if name not in given["heads"])
+    )
     return lambda texts: sum(len(doc) for doc in nlp.pipe(texts, batch_size=64))
 
 
@@ -91,6 +92,34 @@ def edsnlp(given: dict[str, Any]) -> Runner:
     return lambda texts: sum(len(doc) for doc in nlp.pipe(texts).set_processing(batch_size=64))
 
 
+def stanza(given: dict[str, Any]) -> Runner:
+    """Stanza's tagger and NER; each reads the text with the encoder. Words end at white space."""
+    import stanza
+
+    folder = given["stanza"]
+    nlp = stanza.Pipeline(
+        "en",
+        dir=folder,
+        processors="tokenize,pos,ner",
+        package=None,
+        download_method=None,
+        allow_unknown_language=True,
+        tokenize_pretokenized=True,
+        pos_model_path=f"{folder}/pos.pt",
+        ner_model_path=f"{folder}/ner.pt",
+        pos_forward_charlm_path=None,
+        ner_forward_charlm_path=None,
+        use_gpu=False,
+        verbose=False,
+    )
+
+    def run(texts: list[str]) -> int:
+        doc = nlp([text.split() for text in texts])
+        return int(doc.num_words)
+
+    return run
+
+
 def main(system: str, file: str) -> None:
     """Answer rounds until the input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print, and log, to what is stdout then
@@ -98,7 +127,7 @@ def main(system: str, file: str) -> None:
     if system in ("ours", "peer"):
         run = spacy_pipeline(given, system)
     else:
-        run = {"flair": flair, "edsnlp": edsnlp}[system](given)
+        run = {"flair": flair, "edsnlp": edsnlp, "stanza": stanza}[system](given)
     words = run(given["texts"])
     answers.write(json.dumps({"words": words}) + "\n")
     answers.flush()
