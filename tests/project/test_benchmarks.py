@@ -1,0 +1,188 @@
+"""The benchmarks of speed and memory: their arithmetic, and each script end to end with a tiny encoder."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from .scripts import PROJECT
+
+BENCHMARKS = PROJECT / "benchmarks"
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Imports a module of the benchmarks; their short names are gone again afterwards."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before, path = set(sys.modules), list(sys.path)
+    yield importlib.import_module
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if (BENCHMARKS / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+def test_texts_have_the_words_that_were_asked_for(load: Load) -> None:
+    corpus = load("corpus")
+    source = corpus.Source("words", [f"w{i} " for i in range(500)], {})
+    found = corpus.texts(source, length=20, total=2_000, seed=1)
+    lengths = [len(text.split()) for text in found]
+    assert sum(lengths) == 2_000
+    assert 15 < sum(lengths) / len(lengths) < 25
+    assert len(set(lengths)) > 10
+    assert found == corpus.texts(source, length=20, total=2_000, seed=1)
+    assert found != corpus.texts(source, length=20, total=2_000, seed=2)
+
+
+def test_a_few_long_texts_have_the_length_exactly(load: Load) -> None:
+    corpus = load("corpus")
+    source = corpus.Source("words", ["a ", "b "], {})
+    assert [len(t.split()) for t in corpus.texts(source, length=9, total=18, seed=0)] == [9, 9]
+
+
+def test_systems_run_in_turn_and_the_warm_up_does_not_count(load: Load) -> None:
+    calls: list[str] = []
+    systems = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    times = load("rounds").alternate(systems, 2)
+    assert "".join(calls) == "ab" + "ba" + "ab"
+    assert {name: len(found) for name, found in times.items()} == {"a": 2, "b": 2}
+
+
+def test_ratios_are_taken_within_rounds(load: Load) -> None:
+    times = {"slow": [2.0, 20.0, 6.0], "fast": [1.0, 10.0, 2.0]}
+    low, middle, high = load("rounds").ratios(times, "fast", "slow")
+    assert (low, middle, high) == (2.0, 2.0, 2.5)
+    assert load("rounds").show([low, middle, high]) == "2.00 (2.00 to 2.50)"
+
+
+def test_a_rerun_replaces_its_rows_and_keeps_the_others(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"results": [{"length": "a", "v": 1}, {"length": "b", "v": 1}]}))
+    kept = load("rounds").keep(path, [{"length": "a", "v": 2}], ("length",))
+    assert kept == [{"length": "b", "v": 1}, {"length": "a", "v": 2}]
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_the_peer_gets_the_settings_that_are_fastest(load: Load, long: bool) -> None:
+    def seconds(settings: Any) -> float:
+        good = (settings.max_batch_items == 512) + (settings.batch_size == 256)
+        return 5.0 - good - (settings.window == 192)
+
+    best = load("peer").tune(seconds, long=long)
+    assert (best.max_batch_items, best.batch_size) == (512, 256)
+    assert best.window == (192 if long else 128)
+
+
+def test_the_bare_encoder_reads_every_wordpiece_once(
+    load: Load, family_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(family_dir("bert"), tmp_path / "bert")
+    file = folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    texts = ["The quick brown fox. " * n for n in (1, 30, 3)]
+    expected = sum(len(e.ids) for e in tokenizer.encode_batch(texts, add_special_tokens=False))
+    tokenizer.enable_truncation(16)  # as published sentence encoders do
+    tokenizer.enable_padding(length=16)
+    tokenizer.save(str(file))
+    bare = load("floor").BareEncoder(str(folder))
+    for budget in (1, 512, 4096):
+        batches = bare.batches(texts, budget)
+        rows = sum(len(ids) for ids, _ in batches)
+        assert sum(int(mask.sum()) for _, mask in batches) == expected + 2 * rows
+        assert all(ids.shape[1] <= bare.model.config.max_position_embeddings for ids, _ in batches)
+
+
+# ------------------------------------------------------------------------------- end to end, slowly
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A script as a user runs it, on one thread."""
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *map(str, arguments)]
+    path = os.pathsep.join([str(PROJECT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+SMALLEST: dict[str, tuple[object, ...]] = {
+    "prediction": ("--length", "tweet", "--words", 150, "--batch-size", 64, "--teach", 200),
+    "latency": ("--length", "tweet", "--words", 60, "--teach", 200),
+    "training_speed": ("--words", 60),
+    "memory": (
+        *("--smallest", "--words", 200, "--big", 400, "--tweets", 1_200),
+        *("--teach", 200, "--system", "spacy_mtl"),
+    ),
+}
+ROUNDS = {"prediction": 2, "training_speed": 2, "memory": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("script", SMALLEST)
+def test_a_script_writes_its_tables(
+    script: str, family_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    output = tmp_path / f"{script}.json"
+    rounds = ("--rounds", ROUNDS[script]) if script in ROUNDS else ()
+    encoder = ("--encoder", family_dir("bert"), "--output", output)
+    done = run(script, *SMALLEST[script], *rounds, *encoder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stored = json.loads(output.read_text())
+    assert any(row["system"] == "spacy_mtl" for row in stored["results"])
+    text = output.with_suffix(".md").read_text()
+    assert "Versions: Python" in text
+    assert "Threads: 1; time is processor time." in text
+    assert "| spacy_mtl |" in text
+    if script == "prediction":
+        assert "<svg" in output.with_suffix(".svg").read_text()
+        assert "bare encoder, fp32" in text
+        (ours,) = (row for row in stored["results"] if row["system"] == "spacy_mtl")
+        stages = ours["stages"]
+        assert all(stages[name] > 0 for name in ("wordpieces", "packing", "forward", "pooling"))
+        assert ours["agreement"] > 0.8
+    if script == "memory":
+        assert {row["part"] for row in stored["results"]} == {
+            *("load", "predict", "train", "grow", "big"),
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["prediction", "latency", "training_speed"])
+def test_a_ner_that_is_not_registered_is_skipped(script: str, tmp_path: Path) -> None:
+    done = run(script, "--ner", "no_such_ner", "--output", tmp_path / "x.json")
+    assert done.returncode == 0, done.stderr
+    assert "Skipped: no factory `no_such_ner` is registered" in done.stdout
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_processes_beside_peers_answer_rounds(
+    family_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Flair and edsnlp need environments of their own; the same protocol runs ours."""
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    arguments = {"folder": str(folder), "source": None, "teach": 200, "seed": 0}
+    prepared = run(
+        "memory_run", "prepare", json.dumps({**arguments, "encoder": str(family_dir("bert"))})
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    given = {"pipelines": str(folder), "heads": "ner", "texts": ["Anna likes Riga."] * 3}
+    file = tmp_path / "given.json"
+    file.write_text(json.dumps(given))
+    command = [sys.executable, str(BENCHMARKS / "peers_run.py"), "ours", str(file)]
+    done = subprocess.run(command, input="go\ngo\n", capture_output=True, text=True, check=True)
+    first, *rounds = done.stdout.splitlines()
+    assert json.loads(first) == {"words": 12}
+    assert len(rounds) == 2
+    assert all(float(seconds) > 0 for seconds in rounds)
