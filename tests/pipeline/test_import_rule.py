@@ -47,7 +47,14 @@ def test_a_room_imports_nothing_that_it_may_not_know(room: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("file", ["types.py", "errors.py", "__init__.py"])
+SHARED = [
+    "types.py",
+    "__init__.py",
+    *(f"errors/{p.name}" for p in (PACKAGE / "errors").glob("*.py")),
+]
+
+
+@pytest.mark.parametrize("file", sorted(SHARED))
 def test_what_every_room_shares_imports_no_heavy_package(file: str) -> None:
     heavy = ("torch", "transformers", "spacy", "thinc", "spacy_mtl.pipeline", "spacy_mtl.encoder")
     assert [m for m in imports(PACKAGE / file) if any(is_under(m, h) for h in heavy)] == []

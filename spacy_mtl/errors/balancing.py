@@ -1,0 +1,34 @@
+"""Balancers."""
+
+from collections.abc import Iterable
+
+from .base import CheckpointError, ConfigError, listed
+from .pipeline import GradientError
+
+
+def not_a_balancer(value: object, *, name: str) -> ConfigError:
+    return ConfigError(
+        f"`components.{name}.balancer = {value!r}` is not a balancer. Name one in `[components.{name}.balancer]`, such "
+        'as `@balancers = "spacy_mtl.NormEqual.v1"`, or set it to `null` for the plain sum of the gradients. A '
+        "balancer of your own is a subclass of `spacy_mtl.balancing.Balancer`."
+    )
+
+
+def damaged_balancer(file: str) -> CheckpointError:
+    return CheckpointError(
+        f"`{file}` is damaged. Delete it to let the balancer start anew, or restore it."
+    )
+
+
+def bad_balancer_weights(balancer: object, weights: object, *, tasks: Iterable[str]) -> ValueError:
+    return ValueError(
+        f"`{type(balancer).__name__}.weights` returned {weights!r} for the tasks {listed(tasks)}. It must return one "
+        "finite number for each of them, in their order."
+    )
+
+
+def gradient_not_finite(tasks: Iterable[str]) -> GradientError:
+    return GradientError(
+        f"The gradient that {listed(tasks)} sent to the encoder is not finite, so the training has diverged there. "
+        'Lower the learning rates, clip with `grad_clip`, or use `precision = "bf16"` in place of `fp16`.'
+    )

@@ -1,0 +1,105 @@
+"""Commands, logs and reports."""
+
+from collections.abc import Iterable
+
+from .base import ConfigError, listed
+
+
+def no_score(task: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` has no score that tasks could be compared by. Give it a scorer in `components.{task}.scorer`, or "
+        "take it out of `[nlp] pipeline`."
+    )
+
+
+def no_tensorboard() -> ConfigError:
+    return ConfigError(
+        "`spacy_mtl.TensorBoardLogger.v1` in `[training.logger]` needs the package `tensorboard`: "
+        "`pip install tensorboard`."
+    )
+
+
+def needs_gradients(key: str, value: object) -> ConfigError:
+    return ConfigError(
+        f"`training.logger.{key} = {value!r}` needs what `gradients = false` switches off. Set `gradients = true`, or "
+        f"leave `{key}` out."
+    )
+
+
+def no_source_for(heads: Iterable[str], *, key: str) -> ConfigError:
+    return ConfigError(
+        f"No source in `[{key}]` is annotated for {listed(heads)}. Add the component to the `tasks` of one, or "
+        "take it out of `[nlp] pipeline`."
+    )
+
+
+def nothing_to_compare(heads: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        "`transfer` compares tasks that share an encoder, and in `[nlp] pipeline` only "
+        f"{listed(heads) or 'none'} listens to the shared_transformer and is trained. Add another head."
+    )
+
+
+def several_encoders(names: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"`transfer` compares tasks that share one encoder, and `[nlp] pipeline` has several: {listed(names)}. Leave "
+        "one, with its heads."
+    )
+
+
+def no_steps(steps: int) -> ConfigError:
+    return ConfigError(
+        f"`training.max_steps = {steps}` is no number of updates that runs could have in common. Set it, or use "
+        "`--steps`."
+    )
+
+
+def no_shared_transformer(key: str) -> ConfigError:
+    return ConfigError(
+        f"`{key}` reports on what passes through a shared_transformer in training, and the pipeline has none that "
+        "takes part. Add one, or use spaCy's own logger. If it is in `[training] frozen_components`, take it out, and "
+        'set `freeze_layers = "all"` in its model instead.'
+    )
+
+
+class ReportError(ValueError):
+    """A report cannot be made. Names the file and the place in it, and the fix."""
+
+
+def no_matplotlib() -> ReportError:
+    return ReportError(
+        '`spacy mtl report` draws with Matplotlib, which is not installed: `pip install "spacy-mtl[report]"`.'
+    )
+
+
+def no_trained_pipeline(run: str) -> ReportError:
+    return ReportError(
+        f"`{run}` has neither `model-best` nor `model-last`. Name the output folder of a `spacy train`."
+    )
+
+
+def no_log(run: str, *, named: object) -> ReportError:
+    there = f"`training.logger.output_file = {named!r}` does not exist" if named else "None is set"
+    return ReportError(
+        f"There is no log of the training in `{run}`. {there}. `output_file` of `spacy_mtl.TaskLogger.v1` in "
+        "`[training.logger]` writes it; name it with `--log` if it was moved, or set it and train again."
+    )
+
+
+def empty_log(path: str) -> ReportError:
+    return ReportError(
+        f"`{path}` has no evaluation. Name the `output_file` of `spacy_mtl.TaskLogger.v1` with `--log`."
+    )
+
+
+def damaged_line(path: str, number: int, *, reason: object) -> ReportError:
+    return ReportError(
+        f"Line {number} of `{path}` is not what `spacy_mtl.TaskLogger.v1` writes: {reason} Take the line out, or name "
+        "another file."
+    )
+
+
+def damaged_report_file(path: str, *, reason: object) -> ReportError:
+    return ReportError(
+        f"`{path}` is not what `spacy mtl transfer` writes: {reason} Name its `transfer.json` with `--transfer`."
+    )

@@ -1,0 +1,154 @@
+"""The shared transformer and its listeners."""
+
+from collections.abc import Iterable
+
+from .base import ConfigError, listed
+
+
+class ListenerError(ValueError):
+    """A listener was not served. Says why in plain words, and what to change."""
+
+
+class GradientError(ValueError):
+    """A head's gradient is not a number. Names the head, and what to change."""
+
+
+def not_our_optimizer(value: object, *, name: str) -> ConfigError:
+    return ConfigError(
+        f"`components.{name}.optimizer` is a `{type(value).__name__}`, which cannot step the encoder. Use "
+        '`@optimizers = "spacy_mtl.AdamW.v1"`, or `null` to let `[training.optimizer]` step the encoder too.'
+    )
+
+
+def not_loaded() -> ConfigError:
+    return ConfigError(
+        "The encoder has no weights yet. Call `nlp.initialize()` to load the pretrained ones "
+        "that `[components.shared_transformer.model] name` points to, or load a saved pipeline with "
+        "`spacy.load`."
+    )
+
+
+def no_upstream(upstream: str) -> ConfigError:
+    wanted = 'a component with `factory = "shared_transformer"`'
+    if upstream != "*":
+        wanted = f"a shared_transformer component that is called `{upstream}`"
+    return ConfigError(
+        f'A listener with `upstream = "{upstream}"` has nobody to listen to. It needs {wanted} that stands before '
+        "its own component in `[nlp] pipeline`. Add one, or set the listener's `upstream` to the name of the one "
+        'that is there ("*" takes any).'
+    )
+
+
+def frozen_without_weights(upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`{upstream}` has no weights when the heads that listen to it are initialized. If it is in `[training] "
+        "frozen_components`, spaCy does not initialize it: take it from a trained pipeline with `source`, or take it "
+        f'out of that list and set `freeze_layers = "all"` in `[components.{upstream}.model]` to train the heads only.'
+    )
+
+
+def wrong_width(task: str, *, width: int, expected: int, upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`[components.{task}.model.tok2vec] width = {width}` does not fit: `{upstream}` serves vectors of width "
+        f"{expected}. Set `width = {expected}`, or use "
+        '`@architectures = "spacy_mtl.SharedTransformerListener.v1"`, which finds its width by itself.'
+    )
+
+
+def mix_cannot_be_replaced() -> ConfigError:
+    return ConfigError(
+        'A listener with `layers = "mix"` cannot be replaced by an encoder of its own, which would give the last layer '
+        "only. "
+        'Keep the shared_transformer in the pipeline, or train the head with `layers = "last"`.'
+    )
+
+
+def one_mix(task: str) -> ConfigError:
+    return ConfigError(
+        f'`{task}` has several listeners, and one with `layers = "mix"` has to be a head\'s only one. Set '
+        '`layers = "last"`.'
+    )
+
+
+def no_mix_for_linker(task: str) -> ConfigError:
+    return ConfigError(
+        f"`components.{task}.model.tok2vec.layers = 'mix'`: an entity linker reads parts of documents, which have no "
+        'mix. Set it to "last".'
+    )
+
+
+def trained_on_other_depth(
+    task: str, *, n_layers: int, expected: int, upstream: str
+) -> ConfigError:
+    return ConfigError(
+        f"`{task}` mixes {n_layers} layers, but `{upstream}` has {expected}, embeddings included. Train `{task}` again "
+        f"on `{upstream}`, or set its listener's `upstream` to the component that it was trained on."
+    )
+
+
+def mix_is_not_trained(task: str, *, upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` learns a mix of the layers of `{upstream}`, which does not take part in the training. Take "
+        f"`{upstream}` "
+        'out of `[training] frozen_components`, and set `freeze_layers = "all"` in its model instead.'
+    )
+
+
+def no_such_listener(task: str, *, name: str, tasks: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"`[components.{name}.balancer]` has a weight for `{task}`, but the components that listen to `{name}` are "
+        f"{listed(tasks) or 'none'}. Correct the name, or leave it out."
+    )
+
+
+def trained_on_other_width(task: str, *, width: int, expected: int, upstream: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` listens to vectors of width {width}, but `{upstream}` serves vectors of width {expected}. Train "
+        f"`{task}` again on `{upstream}`, or set its listener's `upstream` to the component that it was trained on."
+    )
+
+
+def vectors_replaced(task: str, *, upstream: str, nearest: str) -> ConfigError:
+    return ConfigError(
+        f"`{task}` listens to `{upstream}`, but `{nearest}` stands between them and puts its own vectors into "
+        f"`doc.tensor`. Move `{task}` in `[nlp] pipeline` to a place between `{upstream}` and `{nearest}`."
+    )
+
+
+def lower_budget(budget: int) -> str:
+    return (
+        f"The device ran out of memory, so the encoder reads at most {budget} wordpieces at once from here on. Set "
+        f"`model.max_batch_wordpieces = {budget}` in the `shared_transformer` to begin with that."
+    )
+
+
+def not_encoded(task: str, *, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` was asked about a document that `{upstream}` has not encoded (its `doc.tensor` is empty). "
+        f"If `{upstream}` is disabled or excluded, enable it; if it is in `[training] frozen_components`, add it to "
+        "`[training] annotating_components` as well; if a `doc_cleaner` has freed the vectors, run the pipeline on the "
+        "text again."
+    )
+
+
+def not_in_batch(task: str, *, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` is training on a document that is not in the batch that `{upstream}` has just encoded. Both must "
+        "see the same `Doc` objects in one `nlp.update` call: a component between them may have replaced the documents "
+        f"(move it behind `{task}`), or `{upstream}` was left out of this update (then add it to "
+        "`[training] annotating_components`)."
+    )
+
+
+def retokenized(task: str, *, n_tokens: int, n_vectors: int, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` received a document of {n_tokens} tokens that had {n_vectors} tokens when `{upstream}` encoded it. "
+        f"A component between them changes the tokenization: move it before `{upstream}` or behind `{task}`."
+    )
+
+
+def late_gradient(task: str, *, upstream: str) -> ListenerError:
+    return ListenerError(
+        f"`{task}` trains on a batch whose backward pass through `{upstream}` has already run, so its gradient "
+        "would be lost. Call `nlp.update` once per batch, and the backward pass of every head before the next one."
+    )
