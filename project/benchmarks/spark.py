@@ -2,8 +2,8 @@
 
 A MiniLM pipeline with a tagger, an entity recogniser and a classifier annotates the same generated texts, alternately;
 each side has loaded its pipelines before the clock starts. Spark reads parquet, annotates, and makes all the output
-columns; the plain processes only make documents. Run from the project's folder; writes benchmarks/results/spark.md after
-each round:
+columns; the plain processes only make documents. Run from the project's folder; after each round it writes
+benchmarks/results/spark.md:
 
     python benchmarks/spark.py [--texts 400] [--rounds 5]
 """
@@ -184,7 +184,7 @@ def report(texts: list[str], times: dict[str, list[float]], memory: dict[str, li
         f"Spark's share of the plain speed: median {statistics.median(ratios):.2f} of {len(ratios)} rounds, from "
         f"{min(ratios):.2f} to {max(ratios):.2f}. Spark's Java process had {memory['jvm'][0]:.0f} MB at most.",
         "",
-        f"{len(texts)} texts of {words / len(texts):.0f} words (seed 0), MiniLM-L6 with three heads, fp32, one thread "
+        f"{len(texts)} texts of {words / len(texts):.0f} words (seed 0), MiniLM-L6 with three heads, one thread "
         "a process, batches of 64; memory includes the pipeline.",
     ]
     return "\n".join(lines) + "\n"
