@@ -2,9 +2,10 @@
 
 A MiniLM pipeline with a tagger, an entity recogniser and a classifier annotates the same generated texts, alternately;
 each side has loaded its pipelines before the clock starts. Spark reads parquet, annotates, and makes all the output
-columns; the plain processes only make documents. Run from the project's folder; writes benchmarks/results/spark.md:
+columns; the plain processes only make documents. Run from the project's folder; after each round it writes
+benchmarks/results/spark.md:
 
-    python benchmarks/spark.py [--texts 800] [--rounds 5]
+    python benchmarks/spark.py [--texts 400] [--rounds 5]
 """
 
 import argparse
@@ -15,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +30,7 @@ from spacy.training import Example
 from spacy.util import load_config, load_model_from_config
 
 ROOT = Path(__file__).parent
+Result = tuple[dict[str, list[float]], dict[str, list[float]]]
 PROCESSES = 2
 BATCH = 64
 sys.path.insert(0, str(ROOT.parent / "scripts"))
@@ -79,8 +82,8 @@ def peak(pid: int) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def workers() -> list[int]:
-    """Python processes of Spark's that run tasks: children of its daemon."""
+def workers(jvm: int) -> list[int]:
+    """Python processes that run tasks: children of the daemon of Spark's Java process."""
     parents, daemons = {}, set()
     for entry in Path("/proc").iterdir():
         try:
@@ -90,7 +93,8 @@ def workers() -> list[int]:
                 daemons.add(pid)
         except (ValueError, OSError):
             continue
-    return [pid for pid in daemons if parents.get(pid) in daemons]
+    own = {pid for pid in daemons if parents[pid] == jvm}
+    return [pid for pid in daemons if parents[pid] in own]
 
 
 class Spark:
@@ -104,6 +108,8 @@ class Spark:
 
         self.session = local_session(PROCESSES)
         self.session.sparkContext.setLogLevel("ERROR")
+        gateway: Any = self.session.sparkContext._gateway
+        self.jvm: int = gateway.proc.pid
         stage = SpacyAnnotator(inputCol="text", model=path, batchSize=BATCH)
         for name, given in (("warm", texts[: BATCH * PROCESSES]), ("all", texts)):
             (folder / name).mkdir()
@@ -119,8 +125,8 @@ class Spark:
         return time.perf_counter() - start
 
 
-def measure(texts: list[str], rounds: int, folder: Path) -> dict[str, Any]:
-    """Seconds of each round and side, and the peaks of memory."""
+def measure(texts: list[str], rounds: int, folder: Path) -> Iterator[Result]:
+    """After each round, seconds of all rounds so far by side, and the peaks of memory in MB."""
     path = str(folder / "pipeline")
     make_pipeline(Path(path))
     context = multiprocessing.get_context("spawn")
@@ -140,7 +146,7 @@ def measure(texts: list[str], rounds: int, folder: Path) -> dict[str, Any]:
             if side == "spark":
                 spark.seconds("warm")
                 times[side].append(spark.seconds("all"))
-                found = sorted((peak(pid) for pid in workers()), reverse=True)[:PROCESSES]
+                found = sorted((peak(pid) for pid in workers(spark.jvm)), reverse=True)[:PROCESSES]
                 memory[side] = [max(pair) for pair in zip(memory[side], found, strict=True)]
             else:
                 start = time.perf_counter()
@@ -148,26 +154,17 @@ def measure(texts: list[str], rounds: int, folder: Path) -> dict[str, Any]:
                     pipe.send(True)
                 memory[side] = [pipe.recv() for pipe in pipes]
                 times[side].append(time.perf_counter() - start)
-        print({side: f"{values[-1]:.1f} s" for side, values in times.items()}, flush=True)
+        memory["jvm"] = [peak(spark.jvm)]
+        yield times, memory
     for pipe in pipes:
         pipe.send(False)
     for process in processes:
         process.join()
-    gateway: Any = spark.session.sparkContext._gateway
-    memory["jvm"] = [peak(gateway.proc.pid)]
     spark.session.stop()
-    return {"times": times, "memory": memory}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=800)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    texts = make_texts(arguments.texts)
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(texts, arguments.rounds, Path(folder))
-    times, memory = found["times"], found["memory"]
+def report(texts: list[str], times: dict[str, list[float]], memory: dict[str, list[float]]) -> str:
+    """The table as Markdown."""
     words = sum(len(text.split()) for text in texts)
     ratios = [a / b for a, b in zip(times["plain"], times["spark"], strict=True)]
     rows = [
@@ -187,11 +184,24 @@ def main() -> None:
         f"Spark's share of the plain speed: median {statistics.median(ratios):.2f} of {len(ratios)} rounds, from "
         f"{min(ratios):.2f} to {max(ratios):.2f}. Spark's Java process had {memory['jvm'][0]:.0f} MB at most.",
         "",
-        f"{len(texts)} texts of {words / len(texts):.0f} words (seed 0), MiniLM-L6 with three heads, fp32, one thread "
+        f"{len(texts)} texts of {words / len(texts):.0f} words (seed 0), MiniLM-L6 with three heads, one thread "
         "a process, batches of 64; memory includes the pipeline.",
     ]
-    (ROOT / "results" / "spark.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    texts = make_texts(arguments.texts)
+    with tempfile.TemporaryDirectory() as folder:
+        for times, memory in measure(texts, arguments.rounds, Path(folder)):
+            print({side: f"{values[-1]:.1f} s" for side, values in times.items()}, flush=True)
+            text = report(texts, times, memory)
+            (ROOT / "results" / "spark.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
