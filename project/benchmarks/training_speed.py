@@ -2,10 +2,10 @@
 
 As `spacy train` does, with dropout 0.1 and what `precision = "auto"` takes here. Ours steps its encoder with an AdamW
 of its own, as in our configs, and once more with the one optimizer for all that spacy-transformers has. Two kinds of
-corpora: *full*, each document annotated for all heads, and *mixed*, each for one; there ours has
-`masked_textcat`, since spaCy's own takes a document without categories for one in no class. With textcat last in the
-pipeline spacy-transformers loses no backward pass in mixed batches, so both do the same work. No corpus is needed: the
-sample corpora are mixed, and the full one is their news, tagged by the heads that learn from it.
+corpora: *full*, each document annotated for all heads, and *mixed*, each for one. In the mixed ones ours has
+`masked_textcat`, since spaCy's own takes a document without categories for one in no class; textcat is last in the
+pipeline, where spacy-transformers loses no backward pass, so both do the same work. No corpus is needed: the sample
+corpora are mixed, and the full one is their news with invented tags and categories.
 
     python benchmarks/training_speed.py
 
