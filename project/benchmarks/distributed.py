@@ -120,7 +120,7 @@ def main(
 ) -> None:
     """Measure and write the table."""
     rows = ["| words in a batch | by the clock | by processor time |", "|---|---|---|"]
-    for size in words or [500, 2000]:
+    for size in words or [1000, 4000]:
         context = multiprocessing.get_context("spawn")
         found = context.Queue()
         with socket.create_server(("127.0.0.1", 0)) as server:
