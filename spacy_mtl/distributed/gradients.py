@@ -13,6 +13,8 @@ from thinc.shims import Shim
 from .. import errors
 from .group import Group, as_tensor
 
+LONG = 8192  # rows of a table
+
 
 @dataclass(frozen=True)
 class ThincParameter:
@@ -97,10 +99,18 @@ def _named_parameters(shim: Shim) -> Iterator[tuple[str, Any]]:
 def sum_gradients(parameters: Sequence[Parameter], group: Group) -> None:
     """Replace every gradient by its sum over all ranks. A rank without one contributes zeros.
 
-    A parameter that has a gradient on no rank gets none.
+    A parameter that has a gradient on no rank gets none. Of a long table, such as wordpiece embeddings, only the rows
+    travel that have a gradient on any rank.
     """
     present = group.sum(np.array([p.has_gradient for p in parameters], dtype="int32"))
-    group.sum_in_place([p.gradient() for p, n in zip(parameters, present, strict=True) if n])
+    gradients = [p.gradient() for p, n in zip(parameters, present, strict=True) if n]
+    tables = [g for g in gradients if g.ndim == 2 and len(g) >= LONG]
+    used = [(table != 0).any(dim=1).to(torch.int32) for table in tables]
+    group.sum_in_place(used)
+    rows = [table[mask > 0] for table, mask in zip(tables, used, strict=True)]
+    group.sum_in_place([g for g in gradients if g.ndim != 2 or len(g) < LONG] + rows)
+    for table, mask, summed in zip(tables, used, rows, strict=True):
+        table[mask > 0] = summed
 
 
 def broadcast_values(nlp: Language, group: Group) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 import srsly
 from spacy import registry
 from spacy.language import Language
@@ -120,6 +121,23 @@ def test_a_checkpoint_is_read_by_the_same_training_only(
     damaged = output / checkpoint.FOLDER / checkpoint.OPTIMIZER
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert_not_resumed(config, output, "is damaged")
+
+
+def test_processes_that_torchrun_starts_again_resume_by_themselves(
+    encoder_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first evaluation; nothing is trained anew, so the killer does not strike again."""
+    config = make_config(encoder_path, corpora, steps=2)
+    monkeypatch.setenv(KILLED_AT, "1")
+    assert start(config, corpora / "out").join() == [1, -signal.SIGKILL]
+    state = corpora / "out" / "checkpoint" / "state.json"
+    before = state.stat().st_mtime_ns
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv(KILLED_AT, "3")
+    train_together(config, corpora / "out")
+    assert state.stat().st_mtime_ns == before
+    resumed = spacy.load(corpora / "out" / "model-last").get_pipe("shared_transformer")
+    assert resumed.cfg["steps"] == 3  # type: ignore[attr-defined]
 
 
 def assert_not_resumed(config: Config, output: Path, reason: str, **training: Any) -> None:
