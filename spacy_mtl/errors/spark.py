@@ -109,6 +109,13 @@ def nobody_writes(annotation: str, *, components: Iterable[str]) -> SparkError:
     )
 
 
+def freed(annotation: str, *, cleaner: str) -> SparkError:
+    return SparkError(
+        f"`annotations` asks for `{annotation}`, which the component `{cleaner}` of the pipeline frees. Add "
+        f"`{cleaner}` to `disable`, or take `{annotation}` out."
+    )
+
+
 def package_missing_on_executor(name: str) -> SparkError:
     return SparkError(
         f"`model = {name!r}` is an installed package on the driver and not on this executor. Install it there, or set "

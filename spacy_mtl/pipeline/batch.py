@@ -86,7 +86,7 @@ class SharedBatch:
         A copy brings its original's vectors along; a document of another batch has none. Of several with the same
         words, the first that is not taken yet.
         """
-        if len(doc.tensor) != len(doc):
+        if doc.tensor is None or len(doc.tensor) != len(doc):
             return None
         words = _words(doc)
         for place, original in enumerate(self.docs):

@@ -162,7 +162,7 @@ def _read(model: SharedTransformerListener, doc: Doc, *, is_sample: bool) -> Arr
     width = model.get_dim("nO")
     if model.mixes and len(doc) and not is_sample:
         return _read_mixed(model, doc)
-    if doc.tensor.size:
+    if doc.tensor is not None and doc.tensor.size:  # None: a `doc_cleaner` was here
         if len(doc.tensor) != len(doc):
             raise errors.retokenized(
                 model.task,

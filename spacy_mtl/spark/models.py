@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ CONFIG, META = "config.cfg", "meta.json"
 MANIFEST = "manifest.json"
 FORMAT = 1
 OPTIMIZER_FILE = "optimizer.safetensors"  # as in encoder/checkpoint.py, which would import torch
+CLEANER = "doc_cleaner"
 HARMLESS = (
-    "doc_cleaner",
+    CLEANER,
     "token_splitter",
     "merge_entities",
     "merge_noun_chunks",
@@ -168,16 +169,21 @@ def write_archive(pipeline: LocalPipeline, path: Path) -> None:
 
 
 def check_kinds(folder: Path, kinds: Sequence[str], disable: Collection[str]) -> None:
-    """Raises SparkError if no component writes one of the kinds."""
-    names, written, is_known = declared(folder, disable)
+    """Raises SparkError if no component writes one of the kinds, or if one frees it."""
+    found = declared(folder, disable)
     for kind in kinds:
-        if is_known and KINDS[kind].written_as and not KINDS[kind].written_as & written:
-            raise errors.nobody_writes(kind, components=names)
+        wanted = KINDS[kind].written_as
+        if not wanted or wanted & found.written:
+            continue
+        for attribute in sorted(wanted & found.freed.keys()):
+            raise errors.freed(kind, cleaner=found.freed[attribute])
+        if found.is_known:
+            raise errors.nobody_writes(kind, components=found.names)
 
 
 def default_kinds(folder: Path, disable: Collection[str]) -> tuple[str, ...]:
     """All that the pipeline declares to write, but the embeddings, which are large."""
-    _, written, _ = declared(folder, disable)
+    written = declared(folder, disable).written
     return tuple(
         name
         for name, kind in KINDS.items()
@@ -185,27 +191,41 @@ def default_kinds(folder: Path, disable: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def declared(folder: Path, disable: Collection[str]) -> tuple[list[str], set[str], bool]:
-    """Names of the components, what they declare that they assign, and whether each of them declares something.
+@dataclass(frozen=True)
+class Declared:
+    """What a pipeline's components say that they write.
 
-    Read from the config, without the weights.
+    names: of the components. written: attributes such as `doc.ents`. freed: of attributes that a `doc_cleaner` empties,
+    its name. is_known: whether each component says something.
     """
+
+    names: list[str]
+    written: set[str]
+    freed: dict[str, str]
+    is_known: bool
+
+
+def declared(folder: Path, disable: Collection[str]) -> Declared:
+    """What the components of a saved pipeline write, from its config, without the weights."""
     config = util.load_config(folder / CONFIG)
     language = language_of(config["nlp"]["lang"])
     off = {*disable, *config["nlp"].get("disabled", ())}
     names = [name for name in config["nlp"]["pipeline"] if name not in off]
-    written: set[str] = set()
-    is_known = True
+    found = Declared(names, set(), {}, True)
     for name in names:
         factory = config["components"][name].get("factory", "")
+        if factory == CLEANER:
+            cleaned = {f"doc.{attr}" for attr in config["components"][name]["attrs"]}
+            found.freed.update(dict.fromkeys(cleaned & found.written, name))
+            found.written.difference_update(cleaned)
         if factory in HARMLESS:
             continue
         assigns = (
             language.get_factory_meta(factory).assigns if language.has_factory(factory) else ()
         )
-        written.update(assigns)
-        is_known = is_known and bool(assigns)
-    return names, written, is_known
+        found.written.update(assigns)
+        found = replace(found, is_known=found.is_known and bool(assigns))
+    return found
 
 
 @cache

@@ -11,6 +11,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
+from spacy_mtl.errors import ListenerError
+
 from .helpers import WIDTH, make_nlp, shared, train, weights
 from .sentences import SENTENCES, TEXTS, annotations, make_examples
 
@@ -120,3 +122,22 @@ def test_a_batch_of_nothing_but_blank_documents_changes_no_weight(
     losses = train(nlp, 60)
     assert losses[-1]["tagger"] < 0.5 * losses[0]["tagger"]
     assert shared(nlp).cfg["steps"] >= 60
+
+
+def test_a_document_that_a_doc_cleaner_has_freed_can_be_read_again_but_not_by_a_head_alone(
+    encoder_path: Path,
+) -> None:
+    nlp = make_nlp(encoder_path)
+    nlp.add_pipe("doc_cleaner")
+    train(nlp, 2)
+    doc = nlp(TEXTS[0])
+    first = annotations(doc)
+    assert doc.tensor is None
+    with pytest.raises(ListenerError, match="has not encoded"):
+        nlp.get_pipe("tagger")(doc)  # type: ignore[operator]
+    assert annotations(nlp(doc)) == first
+    [(again, context)] = nlp.pipe([(doc, "context")], as_tuples=True)
+    assert again.tensor is None
+    assert context == "context"
+    examples = [Example(again, eg.reference) for eg in make_examples(nlp.vocab)[:1]]
+    nlp.update(examples, sgd=nlp.resume_training())

@@ -165,6 +165,22 @@ def test_what_no_component_writes_is_refused(folder: Path, tmp_path: Path) -> No
         check_kinds(folder, ("entity",), ("entity_ruler",))
 
 
+def test_what_a_doc_cleaner_frees_is_refused(tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec")
+    nlp.add_pipe("attribute_ruler")  # declares nothing
+    nlp.add_pipe("doc_cleaner", name="cleaner")
+    nlp.initialize()
+    nlp.to_disk(tmp_path / "pipeline")
+    check_kinds(tmp_path / "pipeline", ("embeddings",), ("cleaner",))
+    with pytest.raises(SparkError) as error:
+        check_kinds(tmp_path / "pipeline", ("token", "embeddings"), ())
+    assert str(error.value) == (
+        "`annotations` asks for `embeddings`, which the component `cleaner` of the pipeline frees. Add `cleaner` to "
+        "`disable`, or take `embeddings` out."
+    )
+
+
 def test_a_component_that_declares_nothing_may_write_anything(tmp_path: Path) -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("attribute_ruler")
