@@ -38,9 +38,9 @@ def _forward(
 ) -> tuple[list[Array], Callable[[list[Array] | Array], list[Any]]]:
     """Encode documents. The backward pass takes one gradient per document, or all of them as one flat array."""
     shim = shim_of(model)
-    docs = list(docs)
+    docs = docs if isinstance(docs, list) else list(docs)
     if is_train:
-        inputs = shim.prepare(docs)
+        inputs = shim.prepare(docs, again=True)
         Y, backprop_flat = shim.begin_update(inputs)
     else:
         inputs, Y = shim.predict_docs(docs)

@@ -34,6 +34,7 @@ from ..encoder.checkpoint import (
 from ..types import Array
 from ..worst_task import WorstTask
 from . import layer_mix, neighbours
+from .ahead import PreparedDocs, prepared_ahead
 from .balance import GradientBalance, GradientMeter
 from .batch import SharedBatch, WholeBatch
 from .encoder_layer import set_width, shim_of
@@ -217,10 +218,26 @@ class SharedTransformer(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> list[Array]:
         """Token vectors, [tokens, width] for each document; zeros for whitespace."""
-        docs = list(docs)
+        docs = docs if isinstance(docs, PreparedDocs) else list(docs)
         if self._batch is not None and not self._batch.holds(docs):
             self._settle()
         return Predictions(self._model.predict(docs), self.shim.take_layers())
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate documents, in batches and in order.
+
+        If the encoder is on a GPU, it reads one batch ahead: wordpieces are made while the GPU works.
+        """
+        handle_error = self.get_error_handler()
+        batches: Iterable[list[Doc]] = util.minibatch(stream, size=batch_size)
+        if self.shim.encoder is not None and self.shim.device.type != "cpu":
+            batches = prepared_ahead(batches, self.shim.prepare)
+        for docs in batches:
+            try:
+                self.set_annotations(docs, self.predict(docs))
+                yield from docs
+            except Exception as error:
+                handle_error(self.name, self, docs, error)
 
     def set_annotations(self, docs: Sequence[Doc], predictions: Sequence[Array]) -> None:
         """Put token vectors into `doc.tensor`, each document into memory of its own."""

@@ -3,13 +3,13 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import srsly
 import torch
-from spacy.attrs import IDX, IS_SPACE, LENGTH
+from spacy.attrs import IDX, IS_SPACE, LENGTH, ORTH, SPACY
 from spacy.tokens import Doc
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims import Shim
@@ -26,10 +26,12 @@ from ..encoder.huggingface import (
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze
 from ..encoder.precision import LossScale, resolve_precision
 from ..encoder.transformer import count_layers, encode_layers
+from ..text.cache import WordpieceCache
 from ..text.packing import pack
 from ..text.windows import make_windows
-from ..text.wordpieces import make_wordpieces
+from ..text.wordpieces import TextPieces, gather, split
 from ..types import POOLINGS, PRECISIONS, Array, EncoderInput, Pooling, TokenSpans
+from .ahead import PreparedDocs
 from .forking import guard_forks
 
 
@@ -104,6 +106,7 @@ class EncoderShim(Shim):
         self.budget: int | None = None
         self.every_layer = False
         self.layers: list[Array] = []
+        self._pieces = WordpieceCache()  # of training
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
 
     # ---- loading
@@ -148,6 +151,7 @@ class EncoderShim(Shim):
         encoder.model.to(device).eval()
         self.encoder = encoder
         self._model = encoder.model
+        self._pieces = WordpieceCache()
 
     def require(self) -> HuggingFaceEncoder:
         """The encoder. Raises ConfigError if it has not been loaded."""
@@ -161,21 +165,33 @@ class EncoderShim(Shim):
         return not any(p.requires_grad for p in self.require().model.parameters())
 
     @property
+    def device(self) -> torch.device:
+        """Where the encoder is."""
+        return next(self.require().model.parameters()).device
+
+    @property
     def n_layers(self) -> int:
         """How many vectors there are for each token, if `every_layer`."""
         return count_layers(self.require().model)
 
     # ---- forward and backward
 
-    def prepare(self, docs: list[Doc]) -> EncoderInput:
-        """Docs to padded micro-batches of wordpieces."""
+    def prepare(self, docs: list[Doc], *, again: bool = False) -> EncoderInput:
+        """Docs to padded micro-batches of wordpieces. again: they are likely to come again, as in training."""
         encoder = self.require()
-        pieces = make_wordpieces(
-            encoder.tokenizer, [doc.text for doc in docs], [token_spans(doc) for doc in docs]
-        )
+
+        def split_some(places: Iterable[int]) -> list[TextPieces]:
+            some = [docs[i] for i in places]
+            spans = [token_spans(doc) for doc in some]
+            return split(encoder.tokenizer, [doc.text for doc in some], spans)
+
+        if again:
+            pieces = gather(self._pieces.get([_words(doc) for doc in docs], split_some))
+        else:
+            pieces = gather(split_some(range(len(docs))))
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
-        device = next(encoder.model.parameters()).device.type
-        costs = COSTS["cpu" if device == "cpu" else "gpu", reads_flat(encoder.model)]
+        kind = "cpu" if self.device.type == "cpu" else "gpu"
+        costs = COSTS[kind, reads_flat(encoder.model)]
         budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
         costs = replace(costs, max_batch_wordpieces=budget)
         return pack(pieces, windows, encoder.affixes, **asdict(costs))
@@ -198,8 +214,8 @@ class EncoderShim(Shim):
         The lower budget stays, and a warning says so. Raises torch's OutOfMemoryError if a single window is too large.
         """
         before = self.budget
+        inputs = docs.inputs.result() if isinstance(docs, PreparedDocs) else self.prepare(docs)
         while True:
-            inputs = self.prepare(docs)
             try:
                 Y = self.predict(inputs)
                 break
@@ -210,6 +226,7 @@ class EncoderShim(Shim):
                     raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+            inputs = self.prepare(docs)
         if self.budget != before:
             warnings.warn(errors.lower_budget(inputs.budget), stacklevel=2)
         return inputs, Y
@@ -402,3 +419,8 @@ def token_spans(doc: Doc) -> TokenSpans:
     values = doc.to_array([IDX, LENGTH, IS_SPACE]).astype("int64").reshape(-1, 3)
     starts = values[:, 0]
     return TokenSpans(starts, starts + values[:, 1], values[:, 2].astype(bool))
+
+
+def _words(doc: Doc) -> bytes:
+    """Tells documents with other words apart, and those with other spaces between them."""
+    return doc.to_array([ORTH, SPACY]).tobytes()

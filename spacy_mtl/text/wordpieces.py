@@ -1,6 +1,7 @@
 """Texts to wordpieces, and the alignment of tokens with wordpieces by character offsets."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -39,31 +40,48 @@ def align(tokens: TokenSpans, piece_starts: Ints, piece_ends: Ints) -> tuple[Int
     return first.astype(np.int64), length.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class TextPieces:
+    """The wordpieces of one text. ids: [P]. firsts, lengths: [T] the wordpieces of each token, see `align`."""
+
+    ids: Ints
+    firsts: Ints
+    lengths: Ints
+
+
+def split(
+    tokenizer: Tokenizer, texts: Sequence[str], tokens: Sequence[TokenSpans]
+) -> list[TextPieces]:
+    """Split each text into wordpieces and align them with its tokens. Nothing is truncated."""
+    found = []
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    for encoding, spans in zip(encodings, tokens, strict=True):
+        chars = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        firsts, lengths = align(spans, chars[:, 0], chars[:, 1])
+        found.append(TextPieces(np.asarray(encoding.ids, dtype=np.int64), firsts, lengths))
+    return found
+
+
+def gather(texts: Sequence[TextPieces]) -> Wordpieces:
+    """One text's wordpieces behind the other's."""
+    doc_lengths = np.array([len(text.ids) for text in texts], dtype=np.int64)
+    doc_tokens = np.array([len(text.lengths) for text in texts], dtype=np.int64)
+    firsts = _concatenate([text.firsts for text in texts])
+    return Wordpieces(
+        ids=_concatenate([text.ids for text in texts]),
+        doc_lengths=doc_lengths,
+        token_starts=firsts + np.repeat(np.cumsum(doc_lengths) - doc_lengths, doc_tokens),
+        token_lengths=_concatenate([text.lengths for text in texts]),
+        doc_tokens=doc_tokens,
+    )
+
+
 def make_wordpieces(
     tokenizer: Tokenizer, texts: Sequence[str], tokens: Sequence[TokenSpans]
 ) -> Wordpieces:
     """Split each text into wordpieces and align them with its tokens. Nothing is truncated."""
-    ids: list[Ints] = []
-    firsts: list[Ints] = []
-    lengths: list[Ints] = []
-    offset = 0
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    for encoding, spans in zip(encodings, tokens, strict=True):
-        doc_ids = np.asarray(encoding.ids, dtype=np.int64)
-        chars = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        first, length = align(spans, chars[:, 0], chars[:, 1])
-        ids.append(doc_ids)
-        firsts.append(first + offset)
-        lengths.append(length)
-        offset += len(doc_ids)
-    return Wordpieces(
-        ids=_concatenate(ids),
-        doc_lengths=np.array([len(x) for x in ids], dtype=np.int64),
-        token_starts=_concatenate(firsts),
-        token_lengths=_concatenate(lengths),
-        doc_tokens=np.array([len(x) for x in lengths], dtype=np.int64),
-    )
+    return gather(split(tokenizer, texts, tokens))
 
 
 def _concatenate(arrays: list[Ints]) -> Ints:
-    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)
+    return np.concatenate(arrays, dtype=np.int64) if arrays else np.zeros(0, dtype=np.int64)

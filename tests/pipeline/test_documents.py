@@ -141,3 +141,33 @@ def test_a_document_that_a_doc_cleaner_has_freed_can_be_read_again_but_not_by_a_
     assert context == "context"
     examples = [Example(again, eg.reference) for eg in make_examples(nlp.vocab)[:1]]
     nlp.update(examples, sgd=nlp.resume_training())
+
+
+def test_training_reads_what_it_has_read_before_as_prediction_does(encoder_path: Path) -> None:
+    nlp = make_nlp(encoder_path, model={"window": 40, "max_batch_wordpieces": 200})
+    shim = shared(nlp).shim
+    apart = Doc(
+        nlp.vocab, words=["wo", "rd"], spaces=[False, False]
+    )  # the text of another document
+    spaced = Doc(nlp.vocab, words=["wo", "rd"], spaces=[True, False])
+    docs = [*map(nlp.make_doc, MIXED), apart, spaced, apart]
+    for some in (docs, docs[::-1], docs[3:] * 2):
+        for _ in range(2):
+            one, other = shim.prepare(some), shim.prepare(some, again=True)
+            for mine, theirs in zip(one.micro_batches, other.micro_batches, strict=True):
+                np.testing.assert_array_equal(mine.ids, theirs.ids)
+            for name in ("links", "token_lengths", "doc_tokens"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_another_encoder_forgets_the_wordpieces_of_the_last(
+    encoder_path: Path, family_dir: Callable[[str], Path]
+) -> None:
+    nlp = make_nlp(encoder_path)
+    shim = shared(nlp).shim
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    shim.prepare(docs, again=True)
+    other = make_nlp(family_dir("roberta"))
+    shim.from_files(shared(other).shim.to_files())
+    expected = shared(other).shim.prepare(docs).micro_batches[0].ids
+    np.testing.assert_array_equal(shim.prepare(docs, again=True).micro_batches[0].ids, expected)

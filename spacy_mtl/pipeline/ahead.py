@@ -1,0 +1,34 @@
+"""Prepare the next batch of documents in a thread, while the device encodes the last one."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from spacy.tokens import Doc
+
+from ..types import EncoderInput
+
+
+class PreparedDocs(list[Doc]):
+    """Documents whose wordpieces are being made, or have been."""
+
+    def __init__(self, docs: Iterable[Doc], inputs: "Future[EncoderInput]") -> None:
+        super().__init__(docs)
+        self.inputs = inputs
+
+
+def prepared_ahead(
+    batches: Iterable[list[Doc]], prepare: Callable[[list[Doc]], EncoderInput]
+) -> Iterator[PreparedDocs]:
+    """Batches of documents, each prepared while the caller works on the one before it.
+
+    They are drawn in the caller's thread, one ahead. The tokenizer works without Python's lock.
+    """
+    with ThreadPoolExecutor(1, "spacy_mtl-wordpieces") as pool:
+        waiting: PreparedDocs | None = None
+        for docs in batches:
+            following = PreparedDocs(docs, pool.submit(prepare, docs))
+            if waiting is not None:
+                yield waiting
+            waiting = following
+        if waiting is not None:
+            yield waiting
