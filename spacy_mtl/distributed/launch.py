@@ -51,24 +51,26 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
         raise errors.not_launched(missing)
     set_device(gpu=gpu)
     store, rank, size = next(iter(dist.rendezvous("env://", timeout=JOIN)))
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if gpu else "gloo",
-        store=dist.PrefixStore("collectives", store),
-        rank=rank,
-        world_size=size,
-        timeout=COLLECTIVE,
-        device_id=torch.device("cuda", local_rank()) if gpu else None,
-    )
-    own = dist.PrefixStore("spacy_mtl", store)
+    # torchrun keeps the store when it starts killed processes again: what the watch has found is this run's
+    first = dist.PrefixStore("spacy_mtl", store)
 
     def read(key: str) -> bytes:
-        own.wait([key], JOIN)
-        found: bytes = own.get(key)
+        first.wait([key], JOIN)
+        found: bytes = first.get(key)
         return found
 
-    watch = Watch(rank, size, host=os.environ["MASTER_ADDR"], publish=own.set, read=read)
+    watch = Watch(rank, size, host=os.environ["MASTER_ADDR"], publish=first.set, read=read)
+    own = dist.PrefixStore(f"spacy_mtl/{watch.token}", store)
     try:
         with _terminated_in_order(watch):
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if gpu else "gloo",
+                store=dist.PrefixStore("collectives", own),
+                rank=rank,
+                world_size=size,
+                timeout=COLLECTIVE,
+                device_id=torch.device("cuda", local_rank()) if gpu else None,
+            )
             yield Group(rank, size, store=own, watch=watch)
             watch.close()
     except BaseException as error:

@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from .. import errors
 
 JOIN_SECONDS = 300.0  # for all processes to find rank 0
+ANSWER_SECONDS = 60.0  # for rank 0 to answer
 GRACE_SECONDS = 15.0  # for the main thread to end in order once a rank is lost
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
@@ -78,7 +79,9 @@ class Line:
 class Watch:
     """Knows whether all ranks are well.
 
-    publish, read: write a value for all ranks, and wait for it. host: where rank 0 can be reached.
+    publish, read: write a value for all ranks, and wait for it. What an earlier run has left there may be read: whoever
+        finds nobody, or somebody else, where it says, reads again. host: where rank 0 can be reached.
+    token: the same on all ranks, and only in this run.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Watch:
         read: Callable[[str], bytes],
     ) -> None:
         self.me = Member.this(rank)
+        self.token = secrets.token_hex(16)
         self.lost: str | None = None  # why the run cannot go on
         self._waits = (
             False  # the main thread is in `waiting`, which ends by itself if a rank is lost
@@ -161,24 +165,25 @@ class Watch:
     # ---- joining
 
     def _wait_for_others(self, size: int, publish: Callable[[str, str], None]) -> None:
-        token = secrets.token_hex(16)  # so that nobody else's connection counts as a rank
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
         server = socket.create_server(("", 0), family=family, backlog=size, dualstack_ipv6=both)
         server.settimeout(JOIN_SECONDS)
         port = server.getsockname()[1]
-        publish("watch", json.dumps({"port": port, "token": token}))
+        publish("watch", json.dumps({"port": port, "token": self.token}))
         try:
             while len(self._lines) < size - 1:
                 connection, _ = server.accept()
                 connection.settimeout(10.0)
                 line = Line(connection)
-                for hello in (line.receive() or [])[:1]:
-                    if hello.get("token") == token:
-                        member = Member(hello["rank"], hello["host"], hello["pid"])
-                        self._lines[member.rank] = line, member
-                        connection.settimeout(None)
-                        line.send(joined=True, **vars(self.me))
+                hello = next(iter(line.receive() or []), {})
+                if hello.get("token") != self.token:  # nobody else counts as a rank
+                    line.close()
+                    continue
+                member = Member(hello["rank"], hello["host"], hello["pid"])
+                self._lines[member.rank] = line, member
+                connection.settimeout(None)
+                line.send(joined=True, **vars(self.me))
         except TimeoutError:
             missing = sorted(set(range(1, size)) - set(self._lines))
             raise errors.ranks_missing(missing, seconds=JOIN_SECONDS) from None
@@ -186,14 +191,27 @@ class Watch:
             server.close()
 
     def _join(self, host: str, read: Callable[[str], bytes]) -> None:
-        found = json.loads(read("watch"))
-        line = Line(socket.create_connection((host, found["port"]), timeout=JOIN_SECONDS))
-        line.send(token=found["token"], **vars(self.me))
-        for hello in line.receive() or []:
-            self._lines[0] = line, Member(0, hello["host"], hello["pid"])
-        if not self._lines:
-            raise errors.ranks_missing([0], seconds=JOIN_SECONDS)
-        line.connection.settimeout(None)
+        deadline = time.monotonic() + JOIN_SECONDS
+        while time.monotonic() < deadline:
+            found = json.loads(read("watch"))
+            with suppress(OSError):  # a run that has ended
+                if self._find(host, **found):
+                    return
+            time.sleep(0.2)
+        raise errors.ranks_missing([0], seconds=JOIN_SECONDS)
+
+    def _find(self, host: str, *, port: int, token: str) -> bool:
+        """Connect to rank 0. Returns whether it was there."""
+        line = Line(socket.create_connection((host, port), timeout=ANSWER_SECONDS))
+        line.send(token=token, **vars(self.me))
+        for hello in (line.receive() or [])[:1]:
+            if hello.get("joined"):
+                self._lines[0] = line, Member(0, hello["host"], hello["pid"])
+                self.token = token
+                line.connection.settimeout(None)
+                return True
+        line.close()
+        return False
 
     # ---- following
 
