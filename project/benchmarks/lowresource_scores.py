@@ -6,9 +6,12 @@ the same gold in each update and about the same number of updates. Run from the 
 
     python benchmarks/lowresource_scores.py corpus/lowresource --passes 12 --seeds 3
 
+`--ner biluo_ner` takes that in the place of `ner`; `--balancer NAME`, repeatable, trains together with another balancer
+than `configs/mix.cfg` has, or with `none`.
+
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
-and names together. Writes benchmarks/results/lowresource_scores_{passes}.{json,md} after every run, and skips runs that
-are in the JSON already.
+and names together. Writes benchmarks/results/lowresource_scores_{passes}_{ner}.{json,md} after every run, and skips
+runs that are in the JSON already.
 """
 
 import json
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from mix_scores import SCORES, SOURCES, TITLES, make_config
+from mix_scores import SCORES, SOURCES, TITLES, make_config, set_ner
 from spacy.tokens import DocBin
 from thinc.api import Config
 from training import load_results, prepare, set_updates, spread, store_results
@@ -33,15 +36,27 @@ over the small sources at that step. All pipelines have `configs/mix.cfg`; alone
 
 
 def configure(
-    folder: Path, *, order: list[str], seed: int, passes: int, sizes: dict[str, int]
+    folder: Path,
+    *,
+    order: list[str],
+    seed: int,
+    passes: int,
+    sizes: dict[str, int],
+    ner: str,
+    balancer: str | None,
 ) -> tuple[Config, int]:
-    """The config and the number of documents that the run draws.
+    """The config and the number of documents that the run draws. balancer: None for that of the config.
 
     In the mix each batch is as much larger as there are more tasks, and SST-2 is seen once.
     """
     config = make_config(
         folder, folder / "train", order=order, seed=seed, words=WORDPIECES, epochs=0
     )
+    if ner != "ner":
+        set_ner(config, ner)
+    if balancer is not None:
+        block = None if balancer == "none" else {"@balancers": f"spacy_mtl.{balancer}.v1"}
+        config["components"]["shared_transformer"]["balancer"] = block
     config["training"]["batcher"] = {
         "@batchers": "spacy_mtl.BatchByWordpieces.v1",
         "size": WORDPIECES * len(order),
@@ -94,19 +109,24 @@ def best(result: dict[str, Any], keys: list[str]) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Together, alone, and the difference, seed by seed."""
-    rows = ["| task | seeds | together | passes | alone | passes | together - alone |"]
-    rows.append("|---|---|---|---|---|---|---|")
+    rows = ["| task | balancer | seeds | together | passes | alone | passes | together - alone |"]
+    rows.append("|---|---|---|---|---|---|---|---|")
+    both = [SCORES[t] for t in SMALL]
+    balancers = dict.fromkeys(r["balancer"] for r in results if not r["task"])
     for task in SMALL:
         key = SCORES[task]
-        shared = {r["seed"]: best(r, [SCORES[t] for t in SMALL]) for r in results if not r["task"]}
         alone = {r["seed"]: best(r, [key]) for r in results if r["task"] == task}
-        seeds = sorted(shared.keys() & alone.keys())
-        cells = []
-        for points in (shared, alone):
-            cells.append(spread([100 * points[s][key] for s in seeds]))
-            cells.append("/".join(f"{points[s]['passes']:.0f}" for s in seeds))
-        gain = spread([100 * (shared[s][key] - alone[s][key]) for s in seeds])
-        rows.append(f"| {TITLES[task]} | {len(seeds)} | {' | '.join(cells)} | {gain} |")
+        for balancer in balancers:
+            together = [r for r in results if not r["task"] and r["balancer"] == balancer]
+            shared = {r["seed"]: best(r, both) for r in together}
+            seeds = sorted(shared.keys() & alone.keys())
+            cells = []
+            for points in (shared, alone):
+                cells.append(spread([100 * points[s][key] for s in seeds]))
+                cells.append("/".join(f"{points[s]['passes']:.0f}" for s in seeds))
+            gain = spread([100 * (shared[s][key] - alone[s][key]) for s in seeds])
+            head = [TITLES[task], balancer or "that of the config", str(len(seeds))]
+            rows.append(f"| {' | '.join([*head, *cells, gain])} |")
     return "\n".join(rows)
 
 
@@ -115,19 +135,32 @@ def main(
     passes: Annotated[int, typer.Option(help="Over the small sources.")] = 12,
     evaluations: Annotated[int, typer.Option(help="In each run.")] = 4,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    ner: Annotated[str, typer.Option(help="Factory of the entity recogniser.")] = "ner",
+    balancer: Annotated[
+        list[str] | None, typer.Option(help="Other balancers too; repeatable; `none`.")
+    ] = None,
 ) -> None:
     """Train together and alone with each seed and write the table."""
-    out = ROOT / "results" / f"lowresource_scores_{passes}.json"
+    out = ROOT / "results" / f"lowresource_scores_{passes}_{ner}.json"
     sizes = count_documents(folder)
+    runs = [(None, None), *((task, None) for task in SMALL), *((None, b) for b in balancer or [])]
     for seed in range(seeds):
-        for task in (None, *SMALL):
-            results = load_results(out)
-            if any(r["task"] == task and r["seed"] == seed for r in results):
+        for task, method in runs:
+            results = load_results(out)  # anew: another process may fill the same file
+            record = {"task": task, "seed": seed, "balancer": method}
+            if any(record.items() <= r.items() for r in results):
                 continue
-            order = [task] if task else TASKS
-            config, n = configure(folder, order=order, seed=seed, passes=passes, sizes=sizes)
-            found = run(config, n, passes=passes, evaluations=evaluations)
-            results = [*load_results(out), {"task": task, "seed": seed, **found}]
+            config, n = configure(
+                folder,
+                order=[task] if task else TASKS,
+                seed=seed,
+                passes=passes,
+                sizes=sizes,
+                ner=ner,
+                balancer=method,
+            )
+            record |= run(config, n, passes=passes, evaluations=evaluations)
+            results = [*load_results(out), record]
             store_results(out, results, "Little data", [table(results), "", NOTE])
     print(table(load_results(out)))
 

@@ -40,12 +40,18 @@ NER_FIRST = ["tagger", "ner", "textcat"]
 NER_LAST = ["tagger", "textcat", "ner"]
 ONE_RATE = 2e-4  # of Adam for heads and encoder, where they share one optimizer
 
-# What each system is: order of the heads, who shares the encoder, whether a missing category is missing
+# What each system is: order of the heads, who shares the encoder, whether a missing category is missing, another ner
 SYSTEMS: dict[str, dict[str, Any]] = {
     "spacy_mtl": {"order": NER_FIRST},
     "spacy_mtl, ner last": {"order": NER_LAST},
     "alone, same epochs and batch size": {"alone": "epochs"},
     "alone, same epochs and updates": {"alone": "updates"},
+    "spacy_mtl, biluo_ner": {"order": NER_FIRST, "ner": "biluo_ner"},
+    "alone, biluo_ner, same epochs and batch size": {
+        "alone": "epochs",
+        "ner": "biluo_ner",
+        "tasks": ["ner"],
+    },
     "spacy-transformers": {"order": NER_FIRST, "peer": True, "masked": False},
     "spacy-transformers, ner last": {"order": NER_LAST, "peer": True, "masked": False},
     "ner last: gradient repaired": {"order": NER_LAST, "masked": False, "one": True},
@@ -143,12 +149,21 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
         config["components"]["textcat"]["scorer"] = {"@scorers": "spacy_mtl.MaskedTextcatScorer.v1"}
     if "balancer" in settings:
         config["components"]["shared_transformer"]["balancer"] = settings["balancer"]
+    set_ner(config, settings.get("ner"))
     updates = count_updates(config)
     set_updates(config, updates)
     return {"updates": updates, **run(config, updates)}
 
 
-def run_alone(task: str, *, same_updates: int | None, **given: Any) -> dict[str, Any]:
+def set_ner(config: Config, factory: str | None) -> None:
+    """Put another entity recogniser in the place of spaCy's."""
+    if factory is not None and "ner" in config["components"]:
+        config["components"]["ner"] = {"factory": factory}
+
+
+def run_alone(
+    task: str, *, same_updates: int | None, ner: str | None, **given: Any
+) -> dict[str, Any]:
     """Train one head. same_updates: make so many updates in the same epochs, with smaller batches."""
     config = make_config(order=[task], **given)
     updates = count_updates(config)
@@ -156,6 +171,7 @@ def run_alone(task: str, *, same_updates: int | None, **given: Any) -> dict[str,
         given["words"] = max(round(given["words"] * updates / same_updates), 1)
         config = make_config(order=[task], **given)
         updates = count_updates(config)
+    set_ner(config, ner)
     set_updates(config, updates)
     return {"updates": updates, "words": given["words"], **run(config, updates)}
 
@@ -168,7 +184,10 @@ def run_system(name: str, results: list[dict[str, Any]], **given: Any) -> dict[s
     same = None
     if settings["alone"] == "updates":
         (same,) = {r["updates"] for r in results if r["system"] == "spacy_mtl" and r["seed"] == 0}
-    parts = {task: run_alone(task, same_updates=same, **given) for task in SCORES}
+    parts = {
+        task: run_alone(task, same_updates=same, ner=settings.get("ner"), **given)
+        for task in settings.get("tasks", SCORES)
+    }
     return {
         "updates": {task: part["updates"] for task, part in parts.items()},
         "words": {task: part["words"] for task, part in parts.items()},
@@ -187,9 +206,15 @@ def table(results: list[dict[str, Any]]) -> str:
         own = [r for r in results if r["system"] == system]
         if not own:
             continue
-        cells = [spread([100 * r["scores"][key] for r in own]) for key in SCORES.values()]
+        cells = [
+            spread([100 * r["scores"][key] for r in own if key in r["scores"]])
+            for key in SCORES.values()
+        ]
         gold = [
-            " / ".join(str(round(own[0][key][task] / unit)) for task in SCORES)
+            " / ".join(
+                str(round(own[0][key][task] / unit)) if task in own[0][key] else "-"
+                for task in SCORES
+            )
             for key, unit in (("gold_words", 1000), ("gold_updates", 1))
         ]
         rows.append(f"| {' | '.join([system, str(len(own)), *cells, *gold])} |")
