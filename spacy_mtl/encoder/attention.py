@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from ..types import Bools, MicroBatch
+from .layers import is_checkpointed
 
 _FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
@@ -34,7 +35,7 @@ def reads_flat(model: PreTrainedModel) -> bool:
         and config._attn_implementation == "sdpa"
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and not getattr(config, "is_decoder", False)
-        and not getattr(model, "is_gradient_checkpointing", False)
+        and not is_checkpointed(model)
     )
 
 

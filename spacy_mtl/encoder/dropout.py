@@ -16,6 +16,8 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
+from .layers import is_checkpointed
+
 _LEVELS = 1 << 16
 
 
@@ -23,7 +25,7 @@ def fast_dropout(
     model: PreTrainedModel, device: torch.device
 ) -> contextlib.AbstractContextManager[Any]:
     """The context of an encoder's forward pass; does nothing outside of training, and where masks must be torch's."""
-    computes_again = getattr(model, "is_gradient_checkpointing", False)
+    computes_again = is_checkpointed(model)
     if not model.training or device.type != "cpu" or computes_again:
         return contextlib.nullcontext()
     return FastDropout()

@@ -62,6 +62,13 @@ def checkpoint_layers(model: nn.Module) -> None:
         disable()
 
 
+def is_checkpointed(model: nn.Module) -> bool:
+    """Whether `checkpoint_layers` has been called."""
+    new = "is_activation_checkpointing"  # its name in transformers 5
+    old = "is_gradient_checkpointing"
+    return bool(getattr(model, new if hasattr(model, new) else old, False))
+
+
 def _embeddings(model: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
     """Modules named after embeddings, and embedding tables, that are not inside a layer."""
     inside = {id(module) for module in layers.modules()}
