@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -96,8 +97,7 @@ def manifest_of(folder: Path) -> Manifest:
 
     The state of an optimizer is left out. Files are read again only if their size or time has changed.
     """
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_needed(path)]
-    stats = [(path, path.stat()) for path in paths]
+    stats = [(path, path.stat()) for path in files_below(folder)]
     state = [(path, s.st_size, s.st_mtime_ns) for path, s in stats]
     known, manifest = _MANIFESTS.get(folder, (None, {}))
     if known != state:
@@ -107,6 +107,11 @@ def manifest_of(folder: Path) -> Manifest:
         }
         _MANIFESTS[folder] = (state, manifest)
     return manifest
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a pipeline that it needs to predict."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_needed(path)]
 
 
 def is_needed(path: Path) -> bool:
@@ -139,26 +144,44 @@ def read_manifest(path: Path) -> Manifest:
         raise errors.damaged(str(path), f"cannot be read ({error})") from error
 
 
-def check_manifest(folder: Path, expected: Manifest) -> None:
-    """Raises CheckpointError, with the file's name, if a file is missing, changed or not listed."""
+def check_manifest(folder: Path, expected: Manifest, *, place: str | None = None) -> None:
+    """Raises CheckpointError, with the file's name, if a file is missing, changed or not listed.
+
+    place: where the folder is a copy from; errors name the files there.
+    """
     found = manifest_of(folder)
+    place = place or str(folder)
     for name, entry in expected.items():
         if name not in found:
-            raise errors.damaged(str(folder / name), "is missing")
+            raise errors.damaged(f"{place}/{name}", "is missing")
         if found[name]["bytes"] != entry["bytes"]:
             reason = f"has {found[name]['bytes']} bytes instead of {entry['bytes']}"
-            raise errors.damaged(str(folder / name), reason)
+            raise errors.damaged(f"{place}/{name}", reason)
         if found[name] != entry:
-            raise errors.damaged(str(folder / name), "differs from the SHA-256 in its manifest")
+            raise errors.damaged(f"{place}/{name}", "differs from the SHA-256 in its manifest")
     for name in found.keys() - expected.keys():
-        raise errors.damaged(str(folder / name), f"is not listed in {MANIFEST}")
+        raise errors.damaged(f"{place}/{name}", f"is not listed in {MANIFEST}")
 
 
 def copy_files(pipeline: LocalPipeline, target: Path) -> None:
-    """Copy the files of the manifest."""
+    """Copy the files of the manifest. A file that is there is replaced and not written into: others may share it."""
     for name in pipeline.manifest():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(pipeline.folder / name, target / name)
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        shutil.copyfile(pipeline.folder / name, part)
+        part.replace(path)
+
+
+def snapshot(folder: Path, target: Path) -> None:
+    """The files of a pipeline under second names, which keep them when the first are deleted; else copies."""
+    for path in files_below(folder):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path.resolve(), copy)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path, copy)
 
 
 def write_archive(pipeline: LocalPipeline, path: Path) -> None:

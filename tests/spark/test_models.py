@@ -21,6 +21,7 @@ from spacy_mtl.spark.models import (
     default_kinds,
     find_pipeline,
     manifest_of,
+    snapshot,
     write_archive,
 )
 
@@ -114,6 +115,28 @@ def test_copies_and_archives_have_the_same_files(folder: Path, tmp_path: Path) -
     for name in ("copy", "unpacked"):
         assert manifest_of(tmp_path / name) == pipeline.manifest()
         check_manifest(tmp_path / name, pipeline.manifest())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_snapshot_outlives_and_survives_its_original(
+    links: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Invalid cross-device link")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    snapshot(folder, tmp_path / "snapshot")
+    assert (folder / "meta.json").stat().st_nlink == 1 + links
+    before = manifest_of(tmp_path / "snapshot")
+    assert before == manifest_of(folder)
+    nlp = spacy.blank("de")
+    nlp.to_disk(tmp_path / "other")
+    copy_files(LocalPipeline("p", tmp_path / "other"), folder)  # not into the files that are shared
+    assert manifest_of(tmp_path / "snapshot") == before
+    shutil.rmtree(folder)
+    assert manifest_of(tmp_path / "snapshot") == before
+    assert [e.text for e in spacy.load(tmp_path / "snapshot")("I like Riga").ents] == ["Riga"]
 
 
 def test_damage_is_named(folder: Path) -> None:
