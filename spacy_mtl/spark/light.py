@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, overload
 
 import numpy as np
+from spacy.language import Language
 
 from .. import errors
 from .annotations import Annotation
@@ -16,6 +17,7 @@ from .models import check_manifest, default_kinds, find_pipeline, read_manifest
 
 AnnotatedText = dict[str, Any]
 Texts = list[str | None] | tuple[str | None, ...]
+_LOADING = Lock()  # not an attribute: an annotator can be pickled
 STAGE_CLASS = "spacy_mtl.spark.stage.SpacyAnnotator"
 MODEL_FOLDER, MANIFEST_FILE = "model", "model-manifest.json"
 
@@ -25,7 +27,7 @@ class LightAnnotator:
 
     `light(text)` returns a dictionary with a list of `Annotation` for each output column, or with `finish` plain
     values, and what was wrong with the text, or None, under the error column; `light([text, text])` a list of them.
-    Annotations are None where Spark's columns are null.
+    Annotations are None where Spark's columns are null. Threads may share an annotator: one computes at a time.
 
     model: name, folder or wheel of a pipeline; it is loaded at the first text. kinds: of annotation; None: all that the
         pipeline writes, but embeddings. columns: their names; None: those of the kinds. gpu: compute on the first GPU.
@@ -51,6 +53,7 @@ class LightAnnotator:
         self.disable = tuple(disable)
         self.finish = finish
         self.gpu = gpu
+        self._annotator: TextAnnotator | None = None
 
     @overload
     def __call__(self, texts: str | None) -> AnnotatedText: ...
@@ -64,14 +67,24 @@ class LightAnnotator:
             return self([texts])[0]
         return [self._named(row) for rows in self.annotator.rows(list(texts)) for row in rows]
 
-    @cached_property
+    @property
     def annotator(self) -> TextAnnotator:
+        """Loads the pipeline at the first call, once however many threads call."""
+        with _LOADING:
+            if self._annotator is None:
+                self._annotator = TextAnnotator(self._load(), self.settings)
+            return self._annotator
+
+    def _load(self) -> Language:
         import spacy
 
         if self.gpu:
             spacy.require_gpu()
         model = self.pipeline.package or self.pipeline.folder
-        return TextAnnotator(spacy.load(model, disable=list(self.disable)), self.settings)
+        return spacy.load(model, disable=list(self.disable))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_annotator": None}  # another process loads its own
 
     def _named(self, row: AnnotatedRow) -> AnnotatedText:
         named: AnnotatedText = {}

@@ -1,8 +1,11 @@
 """The same annotations without Spark."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import spacy
 from spacy.language import Language
 
 from spacy_mtl.errors import SparkError
@@ -24,6 +27,21 @@ def test_a_text_and_a_list(pipeline_path: Path, nlp: Language) -> None:
             assert row["annotation_error"] is None
     assert light(None)["token"] is None
     assert light("")["token"] == []
+
+
+def test_threads_share_an_annotator_and_load_it_once(
+    pipeline_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, calls = spacy.load, []
+    monkeypatch.setattr(spacy, "load", lambda *a, **k: calls.append(a) or load(*a, **k))
+    light = LightAnnotator(str(pipeline_path), ("token",), batch_size=2)
+    texts = [f"word{i} other{i}" for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(light, [texts] * 4))
+    assert len(calls) == 1
+    for rows in found:
+        assert [[a.result for a in row["token"]] for row in rows] == [t.split() for t in texts]
+    assert pickle.loads(pickle.dumps(light))(texts) == found[0]
 
 
 def test_names_plain_values_and_vectors(pipeline_path: Path) -> None:
