@@ -1,7 +1,7 @@
 """Texts to annotated rows, each text to its own row, whatever is wrong with it. Pure: no Spark."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -39,10 +39,14 @@ class AnnotatorSettings:
 
 
 class AnnotatedRow(NamedTuple):
-    """annotations: a list for each kind; None if there was no text to annotate. error: what was wrong, or None."""
+    """annotations: a list for each kind; None if there was no text to annotate. error: what was wrong, or None.
+
+    scores: of all labels of all text classifiers, chosen or not.
+    """
 
     annotations: list[list[Annotation]] | None
     error: str | None
+    scores: Mapping[str, float] = {}
 
 
 class TextAnnotator:
@@ -127,7 +131,8 @@ class TextAnnotator:
 
     def _row(self, doc: Doc) -> AnnotatedRow:
         reading = Reading(doc, self.classifiers, utf16=self.settings.offset_unit == "utf16")
-        return AnnotatedRow([kind.read(reading) for kind in self.kinds], None)
+        scores = {label: float(score) for label, score in doc.cats.items()}
+        return AnnotatedRow([kind.read(reading) for kind in self.kinds], None, scores)
 
 
 @contextmanager

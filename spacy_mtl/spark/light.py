@@ -88,13 +88,16 @@ class LightAnnotator:
 
     def _named(self, row: AnnotatedRow) -> AnnotatedText:
         named: AnnotatedText = {}
+        if row.annotations is not None:
+            row = row._replace(
+                annotations=[[as_plain(a) for a in found] for found in row.annotations]
+            )
         for i, (kind, name) in enumerate(zip(self.settings.kinds, self.columns, strict=True)):
-            found = None if row.annotations is None else [as_plain(a) for a in row.annotations[i]]
             if self.finish:
                 for column in FINISHED[kind]:
-                    named[name + column.suffix] = None if found is None else column.value(found)
+                    named[name + column.suffix] = column.of(row, i)
             else:
-                named[name] = found
+                named[name] = None if row.annotations is None else row.annotations[i]
         return {**named, self.error_column: row.error}
 
     @classmethod

@@ -42,8 +42,9 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
         `dependency`, `embeddings`. Default: all that the pipeline declares to write, but `embeddings`.
     outputCols: a name for each of `annotations`, in their order. Default: the same names.
     finish: plain flat columns, such as array<string>, in place of annotations: for `entity` also `entity_label`,
-        `entity_begin` and `entity_end`, for `category` also `category_score`, for `dependency` (then the relation) also
-        `dependency_head` (number in the sentence from 1, 0 for the root). Default: false.
+        `entity_begin` and `entity_end`, for `category` also `category_score` (of all labels, chosen or not), for
+        `dependency` (then the relation) also `dependency_head` (number in the sentence from 1, 0 for the root).
+        Default: false.
     batchSize: texts that go through the pipeline together. Default: 64.
     disable: components to leave out. Default: none.
     maxLength: of a text, in characters. Default: the pipeline's `nlp.max_length`.

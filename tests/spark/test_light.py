@@ -3,6 +3,7 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
@@ -57,6 +58,22 @@ def test_names_plain_values_and_vectors(pipeline_path: Path) -> None:
     [annotation] = whole["embeddings"]
     assert isinstance(annotation, Annotation)
     assert isinstance(annotation.embeddings, list)
+
+
+def test_scores_are_of_all_labels_though_none_is_chosen(tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    several: Any = nlp.add_pipe("textcat_multilabel", config={"threshold": 1.0})
+    for label in ("sentence", "word"):
+        several.add_label(label)
+    nlp.initialize()
+    nlp.to_disk(tmp_path / "pipeline")
+    light = LightAnnotator(str(tmp_path / "pipeline"), ("category",), finish=True)
+    found = light("London sells")
+    assert found["category"] == []
+    assert found["category_score"] == pytest.approx(nlp("London sells").cats)
+    assert found["category_score"].keys() == {"sentence", "word"}
+    assert light(None)["category_score"] is None
+    assert light("")["category_score"] == {}
 
 
 def test_a_folder_without_a_saved_stage_is_named(tmp_path: Path) -> None:
