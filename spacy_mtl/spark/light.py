@@ -12,13 +12,31 @@ from spacy.language import Language
 from .. import errors
 from .annotations import Annotation
 from .annotator import AnnotatedRow, AnnotatorSettings, TextAnnotator
+from .checks import check_columns, check_params, output_names, repeated
 from .finished import FINISHED
-from .models import check_manifest, default_kinds, find_pipeline, read_manifest
+from .models import (
+    check_factories,
+    check_kinds,
+    check_manifest,
+    default_kinds,
+    find_pipeline,
+    read_manifest,
+)
 
 AnnotatedText = dict[str, Any]
 Texts = list[str | None] | tuple[str | None, ...]
 _LOADING = Lock()  # not an attribute: an annotator can be pickled
 STAGE_CLASS = "spacy_mtl.spark.stage.SpacyAnnotator"
+# The params of the stage that are checked here too, and their names here.
+NAMES = {
+    "annotations": "kinds",
+    "outputCols": "columns",
+    "disable": "disable",
+    "batchSize": "batch_size",
+    "badText": "bad_text",
+    "maxLength": "max_length",
+    "offsetUnit": "offset_unit",
+}
 MODEL_FOLDER, MANIFEST_FILE = "model", "model-manifest.json"
 
 
@@ -31,6 +49,9 @@ class LightAnnotator:
 
     model: name, folder or wheel of a pipeline; it is loaded at the first text. kinds: of annotation; None: all that the
         pipeline writes, but embeddings. columns: their names; None: those of the kinds. gpu: compute on the first GPU.
+    settings: `batch_size`, `bad_text`, `max_length`, `offset_unit`, as in `AnnotatorSettings`.
+
+    Raises ConfigError or SparkError for what the stage refuses too.
     """
 
     def __init__(
@@ -45,10 +66,22 @@ class LightAnnotator:
         gpu: bool = False,
         **settings: Any,
     ) -> None:
+        given = {"kinds": kinds, "columns": columns, "disable": disable, **settings}
+        check_params({name: given.get(own) for name, own in NAMES.items()}, NAMES)
+        for name in settings.keys() & {"batch_size", "max_length"}:
+            settings[name] = None if settings[name] is None else int(settings[name])
         self.pipeline = find_pipeline(model)
-        kinds = tuple(kinds or default_kinds(self.pipeline.folder, disable))
-        self.settings = AnnotatorSettings(kinds, **settings)
-        self.columns = tuple(columns or kinds)
+        check_factories(self.pipeline)
+        if kinds is None:
+            kinds = default_kinds(self.pipeline.folder, disable)
+        else:
+            check_kinds(self.pipeline.folder, kinds, disable, key="kinds")
+        self.settings = AnnotatorSettings(tuple(kinds), **settings)
+        self.columns = tuple(self.settings.kinds if columns is None else columns)
+        check_columns(self.settings.kinds, self.columns, key="columns", kinds_key="kinds")
+        names = output_names(self.settings.kinds, self.columns, error_column, finish=finish)
+        if twice := repeated(names):
+            raise errors.columns_clash(twice, key="columns", error_key="error_column")
         self.error_column = error_column
         self.disable = tuple(disable)
         self.finish = finish
@@ -126,16 +159,10 @@ def as_plain(annotation: Annotation) -> Annotation:
 def light_settings(params: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a `LightAnnotator` from the params of a stage."""
     return {
-        "kinds": params.get("annotations"),
-        "columns": params.get("outputCols"),
+        **{own: params.get(name) for name, own in NAMES.items()},
         "error_column": params["errorCol"],
-        "disable": params["disable"],
         "finish": params["finish"],
         "gpu": params["gpu"],
-        "batch_size": params["batchSize"],
-        "bad_text": params["badText"],
-        "max_length": params.get("maxLength"),
-        "offset_unit": params["offsetUnit"],
     }
 
 

@@ -110,8 +110,18 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files of a pipeline that it needs to predict."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_needed(path)]
+    """The files of a pipeline that it needs to predict, also those in folders that it links to."""
+    found = []
+    above: dict[str, tuple[Path, ...]] = {
+        str(folder): (folder.resolve(),)
+    }  # for each folder, itself and those that it is in
+    for name, inner, files in os.walk(folder, followlinks=True):
+        way = above.pop(name)
+        real = {other: (Path(name) / other).resolve() for other in inner}
+        inner[:] = [other for other in inner if real[other] not in way]  # a link may lead back
+        above.update((os.path.join(name, other), (*way, real[other])) for other in inner)
+        found += [Path(name) / file for file in files]
+    return sorted(path for path in found if path.is_file() and is_needed(path))
 
 
 def is_needed(path: Path) -> bool:
@@ -185,23 +195,38 @@ def snapshot(folder: Path, target: Path) -> None:
 
 
 def write_archive(pipeline: LocalPipeline, path: Path) -> None:
-    """The files of the manifest as a zip, not compressed: weights hardly shrink."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    """The files of the manifest as a zip, not compressed: weights hardly shrink. Times before 1980 become 1980."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for name in pipeline.manifest():
             archive.write(pipeline.folder / name, name)
 
 
-def check_kinds(folder: Path, kinds: Sequence[str], disable: Collection[str]) -> None:
-    """Raises SparkError if no component writes one of the kinds, or if one frees it."""
+def check_factories(pipeline: LocalPipeline) -> None:
+    """Raises SparkError if a component needs code that nobody has registered: only the pipeline's files travel.
+
+    An installed package has registered its own: finding its folder imports it.
+    """
+    config = util.load_config(pipeline.folder / CONFIG)
+    language = language_of(config["nlp"]["lang"])
+    for name in config["nlp"]["pipeline"]:
+        factory = config["components"][name].get("factory")
+        if factory and not language.has_factory(factory):
+            raise errors.unknown_factory(factory, component=name, model=pipeline.model)
+
+
+def check_kinds(
+    folder: Path, kinds: Sequence[str], disable: Collection[str], *, key: str = "annotations"
+) -> None:
+    """Raises SparkError if no component writes one of the kinds, or if one frees it. key: what the user has set."""
     found = declared(folder, disable)
     for kind in kinds:
         wanted = KINDS[kind].written_as
         if not wanted or wanted & found.written:
             continue
         for attribute in sorted(wanted & found.freed.keys()):
-            raise errors.freed(kind, cleaner=found.freed[attribute])
+            raise errors.freed(kind, key=key, cleaner=found.freed[attribute])
         if found.is_known:
-            raise errors.nobody_writes(kind, components=found.names)
+            raise errors.nobody_writes(kind, key=key, components=found.names)
 
 
 def default_kinds(folder: Path, disable: Collection[str]) -> tuple[str, ...]:

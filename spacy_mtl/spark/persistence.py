@@ -18,14 +18,22 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 from pyspark.sql import SparkSession
 
 from .light import MANIFEST_FILE, MODEL_FOLDER
-from .models import FORMAT, LocalPipeline, check_manifest, copy_files, read_manifest, snapshot
+from .models import (
+    FORMAT,
+    LocalPipeline,
+    check_factories,
+    check_manifest,
+    copy_files,
+    read_manifest,
+    snapshot,
+)
 
 if TYPE_CHECKING:
     from .stage import SpacyAnnotator
 
 
 class AnnotatorWriter(MLWriter):
-    """Saves a `SpacyAnnotator`. Raises SparkError if its pipeline cannot be found."""
+    """Saves a `SpacyAnnotator`. Raises SparkError if its pipeline cannot be found or loaded."""
 
     def __init__(self, instance: "SpacyAnnotator") -> None:
         super().__init__()
@@ -34,6 +42,7 @@ class AnnotatorWriter(MLWriter):
     def saveImpl(self, path: str) -> None:  # noqa: N802  (Spark calls it)
         """Write the stage. The path of the original pipeline is left out: it means nothing elsewhere."""
         pipeline = self.instance.pipeline()
+        check_factories(pipeline)
         params = {
             p.name: value for p, value in self.instance._paramMap.items() if p.name != "model"
         }

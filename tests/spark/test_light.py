@@ -9,7 +9,7 @@ import pytest
 import spacy
 from spacy.language import Language
 
-from spacy_mtl.errors import SparkError
+from spacy_mtl.errors import ConfigError, SparkError
 from spacy_mtl.spark import Annotation, LightAnnotator
 
 from .texts import make_texts, oracle, simplified
@@ -74,6 +74,48 @@ def test_scores_are_of_all_labels_though_none_is_chosen(tmp_path: Path) -> None:
     assert found["category_score"].keys() == {"sentence", "word"}
     assert light(None)["category_score"] is None
     assert light("")["category_score"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kinds": ["nonsense"]}, "`kinds = 'nonsense'` is not supported. Set `kinds` to one of "),
+        ({"kinds": "token"}, "`kinds = 'token'` cannot be used: it must be a list of names."),
+        ({"kinds": []}, "`kinds = []` cannot be used: it must be a list with at least one name."),
+        ({"kinds": ["tag"], "disable": ["tagger"]}, "`kinds` asks for `tag`, which no component of the pipeline"),
+        ({"disable": "tagger"}, "`disable = 'tagger'` cannot be used: it must be a list of names."),
+        ({"bad_text": "drop"}, "`bad_text = 'drop'` is not supported. Set `bad_text` to one of "),
+        ({"offset_unit": "byte"}, "`offset_unit = 'byte'` is not supported. Set `offset_unit` to one of "),
+        ({"batch_size": "8"}, "`batch_size = '8'` cannot be used: it must be a whole number, at least 1."),
+        ({"max_length": 0}, "`max_length = 0` cannot be used: it must be a whole number, at least 1."),
+        (
+            {"kinds": ["token", "tag"], "columns": ["t"]},
+            "`columns` has 1 names, and there must be one for each of `kinds`, in their order: `token`, `tag`. Set "
+            "both, or leave `columns` out.",
+        ),
+        (
+            {"kinds": ["token", "tag"], "columns": ["t", "T"]},
+            "There would be several output columns called `T`, `t`. Set `columns` and `error_column` to names that "
+            "differ.",
+        ),
+    ],
+)  # fmt: skip
+def test_it_refuses_what_the_stage_refuses(
+    arguments: dict[str, Any], message: str, pipeline_path: Path
+) -> None:
+    with pytest.raises((ConfigError, SparkError)) as error:
+        LightAnnotator(str(pipeline_path), **arguments)
+    assert str(error.value).startswith(message)
+
+
+def test_the_stage_s_light_refuses_what_was_set_another_way(pipeline_path: Path) -> None:
+    pytest.importorskip("pyspark")
+    from spacy_mtl.spark import SpacyAnnotator
+
+    stage = SpacyAnnotator(model=str(pipeline_path))
+    stage.set(stage.badText, "drop")
+    with pytest.raises(ConfigError, match="`badText = 'drop'` is not supported"):
+        stage.light()
 
 
 def test_a_folder_without_a_saved_stage_is_named(tmp_path: Path) -> None:
