@@ -103,6 +103,10 @@ class LightAnnotator:
     @property
     def annotator(self) -> TextAnnotator:
         """Loads the pipeline at the first call, once however many threads call."""
+        import spacy
+
+        if self.gpu:
+            spacy.require_gpu()  # each thread has a device of its own
         with _LOADING:
             if self._annotator is None:
                 self._annotator = TextAnnotator(self._load(), self.settings)
@@ -111,8 +115,6 @@ class LightAnnotator:
     def _load(self) -> Language:
         import spacy
 
-        if self.gpu:
-            spacy.require_gpu()
         model = self.pipeline.package or self.pipeline.folder
         return spacy.load(model, disable=list(self.disable))
 

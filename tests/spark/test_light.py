@@ -3,6 +3,7 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread, get_ident
 from typing import Any
 
 import pytest
@@ -43,6 +44,19 @@ def test_threads_share_an_annotator_and_load_it_once(
     for rows in found:
         assert [[a.result for a in row["token"]] for row in rows] == [t.split() for t in texts]
     assert pickle.loads(pickle.dumps(light))(texts) == found[0]
+
+
+def test_each_thread_computes_on_the_gpu(
+    pipeline_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[int] = set()
+    monkeypatch.setattr(spacy, "require_gpu", lambda: used.add(get_ident()))
+    light = LightAnnotator(str(pipeline_path), ("token",), gpu=True)
+    light("Anna")
+    thread = Thread(target=light, args=("Anna",))
+    thread.start()
+    thread.join()
+    assert used == {get_ident(), thread.ident}
 
 
 def test_names_plain_values_and_vectors(pipeline_path: Path) -> None:
