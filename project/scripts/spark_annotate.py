@@ -1,6 +1,5 @@
 """Annotate a folder of parquet files with Spark on this machine, save the stage, and use it again in a new process."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import srsly
 import typer
 from pyspark.ml import Pipeline, PipelineModel
 
@@ -16,6 +16,8 @@ from spacy_mtl.spark import SpacyAnnotator, local_session
 SCHEMA = "id long, source string, text string"
 SHOWN = ("source", "token", "tag", "entity", "entity_label", "category")
 FILES = 4
+STREAMED = ("streamed", "checkpoint")
+WRITTEN = ("texts", "annotated", "model", *STREAMED)
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
@@ -31,7 +33,7 @@ def annotate(
     cores: Annotated[int, typer.Option(help="Tasks at a time.")] = 2,
 ) -> None:
     """Write the texts of CORPORA as parquet, annotate them, and save the stage with its pipeline."""
-    shutil.rmtree(out, ignore_errors=True)
+    clear(out, inputs=(model, corpora))
     n_texts = write_texts(corpora, out / "texts")
     spark = local_session(cores)
     stage = SpacyAnnotator(inputCol="text", model=str(model), finish=True)
@@ -54,7 +56,7 @@ def stream(
     """Load the saved stage, annotate the texts as a stream, compare with the first time, and print some rows."""
     spark = local_session(cores)
     model = PipelineModel.load(str(out / "model"))
-    for name in ("streamed", "checkpoint"):
+    for name in STREAMED:
         shutil.rmtree(out / name, ignore_errors=True)
     texts = (
         spark.readStream.schema(SCHEMA).option("maxFilesPerTrigger", 1).parquet(str(out / "texts"))
@@ -80,6 +82,18 @@ def stream(
     raise typer.Exit(int(not same))
 
 
+def clear(out: Path, inputs: Iterable[Path]) -> None:
+    """Remove what an earlier run has written, and nothing else that lies there."""
+    for folder in (out / name for name in WRITTEN):
+        for path in inputs:
+            if folder.resolve() in (path.resolve(), *path.resolve().parents):
+                raise typer.BadParameter(
+                    f"{path} lies in {folder}, which is written anew: take another OUT."
+                )
+    for name in WRITTEN:
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
 def write_texts(corpora: Path, folder: Path) -> int:
     """The texts of all .jsonl files, in some files of one folder. Returns their number."""
     rows = [row for path in sorted(corpora.rglob("*.jsonl")) for row in read(path)]
@@ -92,8 +106,8 @@ def write_texts(corpora: Path, folder: Path) -> int:
 
 
 def read(path: Path) -> Iterable[dict[str, Any]]:
-    for line in path.read_text("utf8").splitlines():
-        yield {"source": path.parent.name, "text": json.loads(line)["text"]}
+    for row in srsly.read_jsonl(path):
+        yield {"source": path.parent.name, "text": row["text"]}
 
 
 def show(row: dict[str, Any]) -> str:

@@ -68,17 +68,28 @@ def columns_taken(names: Iterable[str]) -> SparkError:
     )
 
 
-def columns_clash(names: Iterable[str]) -> SparkError:
+def input_column_twice(name: str, *, n_columns: int) -> SparkError:
     return SparkError(
-        f"`SpacyAnnotator` would write several columns called {listed(names)}. Set `outputCols` and `errorCol` to "
-        "names that differ."
+        f"`inputCol = {name!r}` is the name of {n_columns} columns of the DataFrame. Rename or drop all but the one "
+        "that holds the texts."
     )
 
 
-def columns_do_not_match(n_columns: int, *, annotations: Iterable[str]) -> SparkError:
+def columns_clash(
+    names: Iterable[str], *, key: str = "outputCols", error_key: str = "errorCol"
+) -> SparkError:
     return SparkError(
-        f"`outputCols` has {n_columns} names, and there must be one for each of `annotations`, in their order: "
-        f"{listed(annotations)}. Set both, or leave `outputCols` out."
+        f"There would be several output columns called {listed(names)}. Set `{key}` and `{error_key}` to names that "
+        "differ."
+    )
+
+
+def columns_do_not_match(
+    n_columns: int, *, annotations: Iterable[str], key: str, kinds_key: str
+) -> SparkError:
+    return SparkError(
+        f"`{key}` has {n_columns} names, and there must be one for each of `{kinds_key}`, in their order: "
+        f"{listed(annotations)}. Set both, or leave `{key}` out."
     )
 
 
@@ -102,16 +113,24 @@ def no_pipeline_in_wheel(model: str) -> SparkError:
     )
 
 
-def nobody_writes(annotation: str, *, components: Iterable[str]) -> SparkError:
+def unknown_factory(factory: str, *, component: str, model: str) -> SparkError:
     return SparkError(
-        f"`annotations` asks for `{annotation}`, which no component of the pipeline writes. Its components are "
+        f"`model = {model!r}` has the component `{component}` of the factory `{factory}`, which nobody has registered "
+        "in this process; code in a pipeline's folder or wheel is not run. Install the package that registers it, here "
+        "and on the executors, and set `model` to its name or import it first."
+    )
+
+
+def nobody_writes(annotation: str, *, key: str, components: Iterable[str]) -> SparkError:
+    return SparkError(
+        f"`{key}` asks for `{annotation}`, which no component of the pipeline writes. Its components are "
         f"{listed(components) or 'none'}; take `{annotation}` out, or a component out of `disable`."
     )
 
 
-def freed(annotation: str, *, cleaner: str) -> SparkError:
+def freed(annotation: str, *, key: str, cleaner: str) -> SparkError:
     return SparkError(
-        f"`annotations` asks for `{annotation}`, which the component `{cleaner}` of the pipeline frees. Add "
+        f"`{key}` asks for `{annotation}`, which the component `{cleaner}` of the pipeline frees. Add "
         f"`{cleaner}` to `disable`, or take `{annotation}` out."
     )
 

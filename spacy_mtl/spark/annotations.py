@@ -19,6 +19,9 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 from thinc.api import to_numpy
 
+# Labels whose name is taken in the metadata.
+SCORE_NAMES = {"sentence": "label.sentence"}
+
 
 class Annotation(NamedTuple):
     """One annotation. It equals the `Row` that Spark returns for it.
@@ -153,14 +156,21 @@ def entity(reading: Reading) -> list[Annotation]:
 
 
 def category(reading: Reading) -> list[Annotation]:
-    """The most probable label of each exclusive classifier, and of the others the labels that reach the threshold."""
+    """The most probable label of each exclusive classifier, and of the others the labels that reach the threshold.
+
+    The metadata has the score of each of the classifier's labels; that of one called `sentence` is `label.sentence`.
+    """
     cats = reading.doc.cats
     known = {label for classifier in reading.classifiers for label in classifier.labels}
     others = Categories(tuple(label for label in cats if label not in known), 0.5)
     span = reading.span(0, len(reading.doc.text))
     found = []
     for classifier in (*reading.classifiers, others):
-        scores = {label: str(cats[label]) for label in classifier.labels if label in cats}
+        scores = {
+            SCORE_NAMES.get(label, label): str(cats[label])
+            for label in classifier.labels
+            if label in cats
+        }
         for label in classifier.chosen(cats):
             metadata = {"sentence": "0", **scores}
             found.append(Annotation("category", *span, label, metadata))

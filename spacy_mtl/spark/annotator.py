@@ -1,7 +1,10 @@
 """Texts to annotated rows, each text to its own row, whatever is wrong with it. Pure: no Spark."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple
 
 from spacy.language import Language
@@ -15,6 +18,8 @@ OFFSET_UNITS = ("codepoint", "utf16")
 # So many characters at most go through the pipeline together, unless one text has more: it bounds the memory for
 # vectors and annotations of a batch of long texts.
 BATCH_CHARACTERS = 200_000
+# What a RuntimeError says when a device or its memory fails: another try may do, another text would not.
+DEVICE_WORDS = ("cuda", "cudnn", "defaultcpuallocator")
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,37 @@ class AnnotatorSettings:
 
 
 class AnnotatedRow(NamedTuple):
-    """annotations: a list for each kind; None if there was no text to annotate. error: what was wrong, or None."""
+    """annotations: a list for each kind; None if there was no text to annotate. error: what was wrong, or None.
+
+    scores: of all labels of all text classifiers, chosen or not.
+    """
 
     annotations: list[list[Annotation]] | None
     error: str | None
+    scores: Mapping[str, float] = {}
 
 
 class TextAnnotator:
-    """Annotates texts with a pipeline.
+    """Annotates texts with a pipeline. Threads may share it: one computes at a time.
 
-    nlp: its `max_length` is raised to that of the settings. Raises SparkError for a bad text if the settings say so.
+    nlp: its `max_length` is that of the settings while a batch is computed. Raises SparkError for a bad text if the
+    settings say so, and what a device raises that fails or is out of memory.
     """
 
     def __init__(self, nlp: Language, settings: AnnotatorSettings) -> None:
         self.nlp = nlp
         self.settings = settings
         self.max_length = settings.max_length or nlp.max_length
-        nlp.max_length = max(nlp.max_length, self.max_length)
+        self.kinds = [KINDS[kind] for kind in settings.kinds]
         self.classifiers = categories_of(nlp)
+        self.lock = Lock()
 
     def rows(self, texts: Sequence[str | None]) -> Iterator[list[AnnotatedRow]]:
         """A row for each text, in their order, in batches."""
         for batch in batches(texts, self.settings.batch_size):
             # What the vocabulary learns from these texts is forgotten with them: a worker may run for months.
-            with self.nlp.memory_zone():
+            # A vocabulary has one such zone at a time.
+            with self.lock, self.nlp.memory_zone(), limit_of(self.nlp, self.max_length):
                 rows = self._batch(batch)
             yield rows
 
@@ -101,24 +113,51 @@ class TextAnnotator:
         try:
             docs = list(self.nlp.pipe(texts, batch_size=self.settings.batch_size))
             return [self._row(doc) for doc in docs]
-        except MemoryError:
-            raise
-        except Exception:
-            if self.settings.bad_text == "error":
+        except Exception as error:
+            if is_of_device(error):
                 raise
         return [self._alone(text) for text in texts]
 
     def _alone(self, text: str) -> AnnotatedRow:
         try:
             return self._row(self.nlp(text))
-        except MemoryError:
-            raise
         except Exception as error:  # whatever a component raises is this row's alone
-            return AnnotatedRow(None, f"{type(error).__name__}: {error}")
+            if is_of_device(error):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            if self.settings.bad_text == "error":
+                raise errors.bad_text(reason, text=text) from error
+            return AnnotatedRow(None, reason)
 
     def _row(self, doc: Doc) -> AnnotatedRow:
         reading = Reading(doc, self.classifiers, utf16=self.settings.offset_unit == "utf16")
-        return AnnotatedRow([KINDS[kind].read(reading) for kind in self.settings.kinds], None)
+        scores = {label: float(score) for label, score in doc.cats.items()}
+        return AnnotatedRow([kind.read(reading) for kind in self.kinds], None, scores)
+
+
+@contextmanager
+def limit_of(nlp: Language, max_length: int) -> Iterator[None]:
+    """Lets a pipeline take texts of some length at least, for a while: others may share it."""
+    own = nlp.max_length
+    nlp.max_length = max(own, max_length)
+    try:
+        yield
+    finally:
+        nlp.max_length = own
+
+
+def is_of_device(error: Exception) -> bool:
+    """Whether memory or a device has failed, and not a component on a text.
+
+    >>> is_of_device(RuntimeError("CUDA error: device-side assert triggered")), is_of_device(ValueError("CUDA"))
+    (True, False)
+    """
+    torch = sys.modules.get("torch")  # whoever raises an error of torch's has imported it
+    kinds = [getattr(torch, name, None) for name in ("OutOfMemoryError", "AcceleratorError")]
+    if isinstance(error, (MemoryError, *(kind for kind in kinds if kind is not None))):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in said for word in DEVICE_WORDS)
 
 
 def batches(texts: Iterable[str | None], size: int) -> Iterator[list[str | None]]:

@@ -39,13 +39,12 @@ def output_arrays(
     """The output columns of some rows, the errors last. Null where a row has no annotations."""
     arrays = []
     for i, kind in enumerate(kinds):
-        lists = [None if row.annotations is None else row.annotations[i] for row in rows]
-        if not finish:
-            arrays.append(annotation_array(lists))
+        if finish:
+            for column in FINISHED[kind]:
+                arrays.append(plain_array([column.of(row, i) for row in rows], column.type))
             continue
-        for column in FINISHED[kind]:
-            values = [None if found is None else column.value(found) for found in lists]
-            arrays.append(plain_array(values, column.type))
+        lists = [None if row.annotations is None else row.annotations[i] for row in rows]
+        arrays.append(annotation_array(lists))
     return [*arrays, pa.array([row.error for row in rows], pa.string())]
 
 

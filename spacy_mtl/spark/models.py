@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -96,8 +97,7 @@ def manifest_of(folder: Path) -> Manifest:
 
     The state of an optimizer is left out. Files are read again only if their size or time has changed.
     """
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_needed(path)]
-    stats = [(path, path.stat()) for path in paths]
+    stats = [(path, path.stat()) for path in files_below(folder)]
     state = [(path, s.st_size, s.st_mtime_ns) for path, s in stats]
     known, manifest = _MANIFESTS.get(folder, (None, {}))
     if known != state:
@@ -107,6 +107,21 @@ def manifest_of(folder: Path) -> Manifest:
         }
         _MANIFESTS[folder] = (state, manifest)
     return manifest
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a pipeline that it needs to predict, also those in folders that it links to."""
+    found = []
+    above: dict[str, tuple[Path, ...]] = {
+        str(folder): (folder.resolve(),)
+    }  # for each folder, itself and those that it is in
+    for name, inner, files in os.walk(folder, followlinks=True):
+        way = above.pop(name)
+        real = {other: (Path(name) / other).resolve() for other in inner}
+        inner[:] = [other for other in inner if real[other] not in way]  # a link may lead back
+        above.update((os.path.join(name, other), (*way, real[other])) for other in inner)
+        found += [Path(name) / file for file in files]
+    return sorted(path for path in found if path.is_file() and is_needed(path))
 
 
 def is_needed(path: Path) -> bool:
@@ -139,46 +154,79 @@ def read_manifest(path: Path) -> Manifest:
         raise errors.damaged(str(path), f"cannot be read ({error})") from error
 
 
-def check_manifest(folder: Path, expected: Manifest) -> None:
-    """Raises CheckpointError, with the file's name, if a file is missing, changed or not listed."""
+def check_manifest(folder: Path, expected: Manifest, *, place: str | None = None) -> None:
+    """Raises CheckpointError, with the file's name, if a file is missing, changed or not listed.
+
+    place: where the folder is a copy from; errors name the files there.
+    """
     found = manifest_of(folder)
+    place = place or str(folder)
     for name, entry in expected.items():
         if name not in found:
-            raise errors.damaged(str(folder / name), "is missing")
+            raise errors.damaged(f"{place}/{name}", "is missing")
         if found[name]["bytes"] != entry["bytes"]:
             reason = f"has {found[name]['bytes']} bytes instead of {entry['bytes']}"
-            raise errors.damaged(str(folder / name), reason)
+            raise errors.damaged(f"{place}/{name}", reason)
         if found[name] != entry:
-            raise errors.damaged(str(folder / name), "differs from the SHA-256 in its manifest")
+            raise errors.damaged(f"{place}/{name}", "differs from the SHA-256 in its manifest")
     for name in found.keys() - expected.keys():
-        raise errors.damaged(str(folder / name), f"is not listed in {MANIFEST}")
+        raise errors.damaged(f"{place}/{name}", f"is not listed in {MANIFEST}")
 
 
 def copy_files(pipeline: LocalPipeline, target: Path) -> None:
-    """Copy the files of the manifest."""
+    """Copy the files of the manifest. A file that is there is replaced and not written into: others may share it."""
     for name in pipeline.manifest():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(pipeline.folder / name, target / name)
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        shutil.copyfile(pipeline.folder / name, part)
+        part.replace(path)
+
+
+def snapshot(folder: Path, target: Path) -> None:
+    """The files of a pipeline under second names, which keep them when the first are deleted; else copies."""
+    for path in files_below(folder):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path.resolve(), copy)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path, copy)
 
 
 def write_archive(pipeline: LocalPipeline, path: Path) -> None:
-    """The files of the manifest as a zip, not compressed: weights hardly shrink."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    """The files of the manifest as a zip, not compressed: weights hardly shrink. Times before 1980 become 1980."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for name in pipeline.manifest():
             archive.write(pipeline.folder / name, name)
 
 
-def check_kinds(folder: Path, kinds: Sequence[str], disable: Collection[str]) -> None:
-    """Raises SparkError if no component writes one of the kinds, or if one frees it."""
+def check_factories(pipeline: LocalPipeline) -> None:
+    """Raises SparkError if a component needs code that nobody has registered: only the pipeline's files travel.
+
+    An installed package has registered its own: finding its folder imports it.
+    """
+    config = util.load_config(pipeline.folder / CONFIG)
+    language = language_of(config["nlp"]["lang"])
+    for name in config["nlp"]["pipeline"]:
+        factory = config["components"][name].get("factory")
+        if factory and not language.has_factory(factory):
+            raise errors.unknown_factory(factory, component=name, model=pipeline.model)
+
+
+def check_kinds(
+    folder: Path, kinds: Sequence[str], disable: Collection[str], *, key: str = "annotations"
+) -> None:
+    """Raises SparkError if no component writes one of the kinds, or if one frees it. key: what the user has set."""
     found = declared(folder, disable)
     for kind in kinds:
         wanted = KINDS[kind].written_as
         if not wanted or wanted & found.written:
             continue
         for attribute in sorted(wanted & found.freed.keys()):
-            raise errors.freed(kind, cleaner=found.freed[attribute])
+            raise errors.freed(kind, key=key, cleaner=found.freed[attribute])
         if found.is_known:
-            raise errors.nobody_writes(kind, components=found.names)
+            raise errors.nobody_writes(kind, key=key, components=found.names)
 
 
 def default_kinds(folder: Path, disable: Collection[str]) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasInputCol, HasOutputCols
 
 from .. import errors
-from .annotations import KINDS
-from .annotator import BAD_TEXT, OFFSET_UNITS
+from .checks import check_params
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -148,18 +147,3 @@ class AnnotatorParams(HasInputCol, HasOutputCols):
 
     def getGpu(self) -> bool:
         return self.getOrDefault(self.gpu)
-
-
-def check_params(params: dict[str, Any]) -> None:
-    """Raises ConfigError for a value that cannot work with any DataFrame."""
-    for name in ("batchSize", "maxLength"):
-        if params.get(name) is not None and not params[name] > 0:
-            raise errors.bad_setting(params[name], key=name, need="a whole number, at least 1")
-    for name, choices in (("badText", BAD_TEXT), ("offsetUnit", OFFSET_UNITS)):
-        if params.get(name) is not None and params[name] not in choices:
-            raise errors.not_one_of(params[name], key=name, choices=choices)
-    for kind in params.get("annotations") or ():
-        if kind not in KINDS:
-            raise errors.not_one_of(kind, key="annotations", choices=KINDS)
-    if params.get("annotations") is not None and not len(params["annotations"]):
-        raise errors.bad_setting([], key="annotations", need="a list with at least one name")

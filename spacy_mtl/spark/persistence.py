@@ -3,11 +3,13 @@
     metadata/  model/  model-manifest.json
 
 The files lie on any file system that Spark writes to. Where that is not the driver's own, they pass through Hadoop's
-file system, and loading copies them to a temporary folder of the driver.
+file system. A loaded stage has them in a temporary folder of the driver, copied, or linked where they lie on its own
+file system: the place that it was loaded from may be overwritten or deleted.
 """
 
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -16,14 +18,22 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 from pyspark.sql import SparkSession
 
 from .light import MANIFEST_FILE, MODEL_FOLDER
-from .models import FORMAT, LocalPipeline, check_manifest, copy_files, read_manifest
+from .models import (
+    FORMAT,
+    LocalPipeline,
+    check_factories,
+    check_manifest,
+    copy_files,
+    read_manifest,
+    snapshot,
+)
 
 if TYPE_CHECKING:
     from .stage import SpacyAnnotator
 
 
 class AnnotatorWriter(MLWriter):
-    """Saves a `SpacyAnnotator`. Raises SparkError if its pipeline cannot be found."""
+    """Saves a `SpacyAnnotator`. Raises SparkError if its pipeline cannot be found or loaded."""
 
     def __init__(self, instance: "SpacyAnnotator") -> None:
         super().__init__()
@@ -32,6 +42,7 @@ class AnnotatorWriter(MLWriter):
     def saveImpl(self, path: str) -> None:  # noqa: N802  (Spark calls it)
         """Write the stage. The path of the original pipeline is left out: it means nothing elsewhere."""
         pipeline = self.instance.pipeline()
+        check_factories(pipeline)
         params = {
             p.name: value for p, value in self.instance._paramMap.items() if p.name != "model"
         }
@@ -54,24 +65,37 @@ class AnnotatorReader(MLReader["SpacyAnnotator"]):
         self.cls = cls
 
     def load(self, path: str) -> "SpacyAnnotator":
-        """The stage, with the pipeline at its present place."""
+        """The stage, with a copy of the pipeline that lives as long as this process."""
         metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
-        folder = local_folder(path, self.sparkSession)
-        if folder is None:
-            # Tasks read it for as long as this process lives.
-            _DOWNLOADED.append(tempfile.TemporaryDirectory(prefix="spacy_mtl_load_"))
-            folder = Path(_DOWNLOADED[-1].name)
-            for part in (MODEL_FOLDER, MANIFEST_FILE):
-                download(f"{path.rstrip('/')}/{part}", folder / part, self.sparkSession)
-        model = folder / MODEL_FOLDER
-        check_manifest(model, read_manifest(folder / MANIFEST_FILE))
+        with ExitStack() as stack:
+            folder = tempfile.TemporaryDirectory(prefix="spacy_mtl_load_")
+            model = read_pipeline(path, Path(stack.enter_context(folder)), self.sparkSession)
+            _LOADED.append(stack.pop_all())
         instance = self.cls()
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, metadata)
         return instance.setParams(model=str(model))
 
 
-_DOWNLOADED: list[tempfile.TemporaryDirectory[str]] = []
+_LOADED: list[
+    ExitStack
+] = []  # temporary folders, which tasks read for as long as this process lives
+
+
+def read_pipeline(path: str, target: Path, spark: SparkSession) -> Path:
+    """The pipeline of a saved stage in a local folder. Raises CheckpointError for a file that is missing or changed."""
+    place = f"{path.rstrip('/')}/{MODEL_FOLDER}"
+    folder = local_folder(path, spark)
+    if folder is None:
+        for part in (MODEL_FOLDER, MANIFEST_FILE):
+            download(f"{path.rstrip('/')}/{part}", target / part, spark)
+        expected = read_manifest(target / MANIFEST_FILE)
+    else:
+        expected = read_manifest(folder / MANIFEST_FILE)
+        snapshot(folder / MODEL_FOLDER, target / MODEL_FOLDER)
+        place = str(folder / MODEL_FOLDER)
+    check_manifest(target / MODEL_FOLDER, expected, place=place)
+    return target / MODEL_FOLDER
 
 
 def write_pipeline(pipeline: LocalPipeline, folder: Path) -> None:

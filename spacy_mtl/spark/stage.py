@@ -16,9 +16,16 @@ from pyspark.sql.types import StringType, StructType  # noqa: E402
 from .. import errors  # noqa: E402
 from . import worker  # noqa: E402
 from .annotator import AnnotatorSettings  # noqa: E402
+from .checks import check_columns, check_params, repeated  # noqa: E402
 from .light import LightAnnotator, light_settings  # noqa: E402
-from .models import LocalPipeline, check_kinds, default_kinds, find_pipeline  # noqa: E402
-from .params import AnnotatorParams, check_params  # noqa: E402
+from .models import (  # noqa: E402
+    LocalPipeline,
+    check_factories,
+    check_kinds,
+    default_kinds,
+    find_pipeline,
+)
+from .params import AnnotatorParams  # noqa: E402
 from .persistence import AnnotatorReader, AnnotatorWriter  # noqa: E402
 from .schema import output_fields  # noqa: E402
 from .shipping import ship  # noqa: E402
@@ -37,13 +44,15 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
 
     inputCol: a string column.
     model: name of an installed package, which the executors must have too; or a folder or a wheel on the driver, which
-        Spark sends along where executors are on other machines.
+        Spark sends along where executors are on other machines. Code of a pipeline of your own must be installed on the
+        executors.
     annotations: kinds of annotation, from `document`, `sentence`, `token`, `pos`, `tag`, `lemma`, `entity`, `category`,
         `dependency`, `embeddings`. Default: all that the pipeline declares to write, but `embeddings`.
     outputCols: a name for each of `annotations`, in their order. Default: the same names.
     finish: plain flat columns, such as array<string>, in place of annotations: for `entity` also `entity_label`,
-        `entity_begin` and `entity_end`, for `category` also `category_score`, for `dependency` (then the relation) also
-        `dependency_head` (number in the sentence from 1, 0 for the root). Default: false.
+        `entity_begin` and `entity_end`, for `category` also `category_score` (of all labels, chosen or not), for
+        `dependency` (then the relation) also `dependency_head` (number in the sentence from 1, 0 for the root).
+        Default: false.
     batchSize: texts that go through the pipeline together. Default: 64.
     disable: components to leave out. Default: none.
     maxLength: of a text, in characters. Default: the pipeline's `nlp.max_length`.
@@ -85,7 +94,8 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
         self.setParams(**self._input_kwargs)
 
     def light(self) -> LightAnnotator:
-        """The same annotations for a text or a list of texts, without Spark."""
+        """The same annotations for a text or a list of texts, without Spark. Refuses what `transform` refuses."""
+        check_params(self.values())  # in the stage's own words
         return LightAnnotator(self.need("model"), **light_settings(self.values()))
 
     def write(self) -> AnnotatorWriter:
@@ -108,11 +118,11 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
         input_column = self.need("inputCol")
         check_input(dataset, input_column)
         pipeline = self.pipeline()
+        check_factories(pipeline)
         disable = self.getOrDefault("disable")
         kinds = self._kinds(pipeline)
         columns = self.getOrDefault("outputCols") if self.isDefined("outputCols") else list(kinds)
-        if len(columns) != len(kinds):
-            raise errors.columns_do_not_match(len(columns), annotations=kinds)
+        check_columns(kinds, columns)
         finish = self.getOrDefault("finish")
         fields = output_fields(kinds, columns, self.getOrDefault("errorCol"), finish=finish)
         names = tuple(field.name for field in fields)
@@ -154,9 +164,11 @@ class SpacyAnnotator(AnnotatorParams, Transformer, MLReadable, MLWritable):
 
 
 def check_input(dataset: DataFrame, name: str) -> None:
-    """Raises SparkError if there is no such column, or it holds something else than strings."""
+    """Raises SparkError if there is no such column, or several, or it holds something else than strings."""
     if name not in dataset.columns:
         raise errors.no_input_column(name, columns=dataset.columns)
+    if dataset.columns.count(name) > 1:
+        raise errors.input_column_twice(name, n_columns=dataset.columns.count(name))
     found = dataset.schema[name].dataType
     if not isinstance(found, StringType):
         raise errors.no_text_column(name, found=found.simpleString())
@@ -164,10 +176,9 @@ def check_input(dataset: DataFrame, name: str) -> None:
 
 def check_output(dataset: DataFrame, names: Sequence[str]) -> None:
     """Raises SparkError if the output columns are not new, or not distinct. Spark does not tell cases apart."""
-    lower = [name.lower() for name in names]
-    twice = sorted({name for name in names if lower.count(name.lower()) > 1})
-    if twice:
+    if twice := repeated(names):
         raise errors.columns_clash(twice)
+    lower = [name.lower() for name in names]
     taken = [name for name in dataset.columns if name.lower() in lower]
     if taken:
         raise errors.columns_taken(taken)

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from .. import errors
 
-_LOADED: dict[tuple[Any, ...], Any] = {}
-# Two streams may share the processes; a third pipeline takes the place of the oldest.
+_LOADED: dict[tuple[Any, ...], Any] = {}  # the one used last at the end
+# Two streams may share the processes; a third pipeline takes the place of the one that was not used for longest.
 MOST_PIPELINES = 2
 
 
@@ -59,26 +59,31 @@ def annotate_batches(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[
 
 
 def loaded(work: Work) -> Any:
-    """This process's `TextAnnotator` for some work, from an earlier task if there was one."""
+    """A `TextAnnotator` for some work, with this process's pipeline, from an earlier task if there was one.
+
+    The pipeline depends on what is loaded and where; settings differ between annotators, which cost nothing.
+    """
+    from .annotator import TextAnnotator
+
     limit_threads(cpus_of_task())
     address = gpu_of_task() if work.gpu else None
-    key = (work.digest, work.model, work.settings, work.disable, address)
-    if key not in _LOADED:
+    use_device(address)  # each time: an earlier task of this process may have used another one
+    key = (work.digest, work.disable, address)
+    nlp = _LOADED.pop(key, None)
+    if nlp is None:
         while len(_LOADED) >= MOST_PIPELINES:
             del _LOADED[next(iter(_LOADED))]
-        _LOADED[key] = load(work, address)
-    return _LOADED[key]
+        nlp = load(work)
+    _LOADED[key] = nlp
+    return TextAnnotator(nlp, work.settings)
 
 
-def load(work: Work, address: str | None) -> Any:
-    """Load the pipeline, on a GPU if there is an address. Raises SparkError where it is not what the driver has."""
+def load(work: Work) -> Any:
+    """Load the pipeline on the present device. Raises SparkError where it is not what the driver has."""
     import spacy
 
-    from .annotator import TextAnnotator
     from .models import find_pipeline
 
-    if address is not None:
-        use_gpu(address)
     where = place(work)
     try:
         found = find_pipeline(where)
@@ -91,8 +96,7 @@ def load(work: Work, address: str | None) -> Any:
     if found.digest() != work.digest:
         raise errors.pipeline_changed(work.model)
     # The name of a package also imports the code that it brings.
-    nlp = spacy.load(work.package or found.folder, disable=list(work.disable))
-    return TextAnnotator(nlp, work.settings)
+    return spacy.load(work.package or found.folder, disable=list(work.disable))
 
 
 def place(work: Work) -> str:
@@ -141,10 +145,13 @@ def gpu_of_task() -> str:
     return str(addresses[0])
 
 
-def use_gpu(address: str) -> None:
-    """Let thinc and torch compute on a GPU. Raises SparkError if they cannot."""
+def use_device(address: str | None) -> None:
+    """Let thinc and torch compute on a GPU, or on the processor. Raises SparkError if they cannot use the GPU."""
     import spacy
 
+    if address is None:
+        spacy.require_cpu()
+        return
     try:
         spacy.require_gpu(int(address))
     except Exception as error:  # CuPy and torch raise of their own, a UUID is no number

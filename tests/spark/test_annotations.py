@@ -76,6 +76,13 @@ def test_an_exclusive_classifier_has_one_category_with_all_scores(doc: Doc) -> N
     assert dict(found[0].metadata) == {"sentence": "0", "a": "0.2", "b": "0.8"}
 
 
+def test_a_label_called_sentence_keeps_its_score_and_the_number_of_the_sentence(doc: Doc) -> None:
+    doc.cats = {"sentence": 0.75, "word": 0.25}
+    [found] = KINDS["category"].read(Reading(doc, [Categories(("sentence", "word"), None)]))
+    assert found.result == "sentence"
+    assert dict(found.metadata) == {"sentence": "0", "label.sentence": "0.75", "word": "0.25"}
+
+
 def test_vectors_are_the_tensor_s_rows_and_zero_is_out_of_vocabulary() -> None:
     doc = Doc(Vocab(), words=["a", "\n"])
     doc.tensor = np.array([[1.0, 2.0], [0.0, 0.0]], dtype="f")

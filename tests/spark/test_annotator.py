@@ -1,9 +1,11 @@
 """Every text gets its row, in its place, whatever is wrong with it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import spacy
+import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -12,13 +14,14 @@ from spacy_mtl.spark import annotator
 from spacy_mtl.spark.annotator import AnnotatedRow, AnnotatorSettings, TextAnnotator, batches
 
 BAD = "bad apple"
+FAILURES: dict[str, Exception] = {BAD: OSError("rotten")}
 
 
 @Language.component("spacy_mtl_test_picky")
 def picky(doc: Doc) -> Doc:
     """Fails on one text."""
-    if doc.text == BAD:
-        raise OSError("rotten")
+    if doc.text in FAILURES:
+        raise FAILURES[doc.text]
     return doc
 
 
@@ -78,8 +81,57 @@ def test_a_failing_component_costs_one_row() -> None:
     rows = annotate(["one", BAD, "two"], "spacy_mtl_test_picky")
     assert [words(row) for row in rows] == [["one"], None, ["two"]]
     assert rows[1].error == "OSError: rotten"
-    with pytest.raises(OSError, match="rotten"):
+    with pytest.raises(SparkError) as error:
         annotate(["one", BAD, "two"], "spacy_mtl_test_picky", bad_text="error")
+    assert str(error.value) == (
+        "A text cannot be annotated: OSError: rotten (it starts `bad apple`). Set `badText` to `skip`, which keeps the "
+        "row and says so in `errorCol`, or to `truncate`, or take such rows out."
+    )
+    assert isinstance(error.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("bad_text", ["skip", "error"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("out of memory"),
+        torch.AcceleratorError("the device is lost"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9"
+        ),
+    ],
+)
+def test_what_fails_for_want_of_memory_or_a_device_fails_the_task(
+    failure: Exception, bad_text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAILURES, BAD, failure)
+    with pytest.raises(type(failure)) as error:
+        annotate(["one", BAD], "spacy_mtl_test_picky", bad_text=bad_text)
+    assert error.value is failure
+
+
+def test_a_fault_of_ours_is_no_row_s() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        TextAnnotator(spacy.blank("en"), AnnotatorSettings(("nonsense",)))
+
+
+def test_threads_take_turns() -> None:
+    nlp = spacy.blank("en")
+    worker = TextAnnotator(nlp, AnnotatorSettings(("token",), batch_size=4))
+    texts = [f"word{i} other{i}" for i in range(200)]
+
+    def run(start: int) -> list[list[str] | None]:
+        return [words(row) for rows in worker.rows(texts[start:]) for row in rows]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, range(8)))
+    assert found == [[text.split() for text in texts[start:]] for start in range(8)]
+    first = worker.rows(texts)
+    next(first)  # one that stops in between keeps nobody waiting
+    assert run(0) == found[0]
 
 
 def test_the_limit_may_be_above_spacy_s_own() -> None:

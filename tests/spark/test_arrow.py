@@ -35,7 +35,7 @@ def test_plain_columns() -> None:
     entity = Annotation("chunk", 3, 5, "abc", {"entity": "GPE", "sentence": "0", "chunk": "0"})
     good = Annotation("category", 0, 9, "good", {"sentence": "0", "good": "0.75", "bad": "0.25"})
     rows = [
-        AnnotatedRow([[entity], [good], [VECTOR]], None),
+        AnnotatedRow([[entity], [good], [VECTOR]], None, {"good": 0.75, "bad": 0.25}),
         AnnotatedRow(None, "bad"),
         AnnotatedRow([[], [], []], "empty"),
     ]

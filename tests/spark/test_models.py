@@ -1,5 +1,6 @@
 """A pipeline is found by name, folder and wheel; its files are known by their hashes; what it writes by its config."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,16 +14,28 @@ from spacy.cli import package
 
 from spacy_mtl.encoder import checkpoint
 from spacy_mtl.errors import CheckpointError, SparkError
+from spacy_mtl.spark import LightAnnotator
 from spacy_mtl.spark.models import (
     LocalPipeline,
+    check_factories,
     check_kinds,
     check_manifest,
     copy_files,
     default_kinds,
     find_pipeline,
     manifest_of,
+    snapshot,
     write_archive,
 )
+
+OWN_CODE = """
+from spacy.language import Language
+
+
+@Language.component("en_own_code_parts")
+def parts(doc):
+    return doc
+"""
 
 
 @pytest.fixture
@@ -114,6 +127,81 @@ def test_copies_and_archives_have_the_same_files(folder: Path, tmp_path: Path) -
     for name in ("copy", "unpacked"):
         assert manifest_of(tmp_path / name) == pipeline.manifest()
         check_manifest(tmp_path / name, pipeline.manifest())
+
+
+def test_linked_folders_belong_to_the_files_and_cycles_end(folder: Path, tmp_path: Path) -> None:
+    before = manifest_of(folder)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "vocab").rename(tmp_path / "elsewhere" / "vocab")
+    (folder / "vocab").symlink_to(tmp_path / "elsewhere" / "vocab")
+    assert manifest_of(folder) == before
+    (folder / "again").symlink_to(folder / "entity_ruler")  # twice is no cycle
+    (folder / "loop").symlink_to(folder)
+    (tmp_path / "elsewhere" / "vocab" / "loop").symlink_to(tmp_path / "elsewhere" / "vocab")
+    ruler = {name for name in before if name.startswith("entity_ruler/")}
+    again = {name.replace("entity_ruler", "again", 1) for name in ruler}
+    assert manifest_of(folder).keys() == before.keys() | again
+
+
+def test_a_file_of_1970_can_be_sent(folder: Path, tmp_path: Path) -> None:
+    os.utime(folder / "meta.json", (0, 0))
+    write_archive(LocalPipeline("p", folder), tmp_path / "p.zip")
+    with zipfile.ZipFile(tmp_path / "p.zip") as archive:
+        assert archive.read("meta.json") == (folder / "meta.json").read_bytes()
+
+
+def test_code_that_nobody_has_registered_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check_factories(LocalPipeline("p", folder))
+    config = folder / "config.cfg"
+    config.write_text(config.read_text().replace('"sentencizer"\n', '"en_own_code_parts"\n'))
+    with pytest.raises(SparkError) as error:
+        check_factories(LocalPipeline("p", folder))
+    assert str(error.value) == (
+        "`model = 'p'` has the component `sentencizer` of the factory `en_own_code_parts`, which nobody has registered "
+        "in this process; code in a pipeline's folder or wheel is not run. Install the package that registers it, "
+        "here and on the executors, and set `model` to its name or import it first."
+    )
+    with pytest.raises(SparkError, match="`en_own_code_parts`, which nobody has registered"):
+        LightAnnotator(str(folder))
+    # an installed package registers its own when it is found
+    site = tmp_path / "site"
+    shutil.copytree(folder, site / "en_own_code" / "en_own_code-0.0.1")
+    info = site / "en_own_code-0.0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: en-own-code\nVersion: 0.0.1\n")
+    meta = json.loads((folder / "meta.json").read_text())
+    meta.update(lang="en", name="own_code", version="0.0.1")
+    (site / "en_own_code" / "meta.json").write_text(json.dumps(meta))
+    (site / "en_own_code" / "__init__.py").write_text(OWN_CODE)
+    monkeypatch.syspath_prepend(str(site))
+    try:
+        check_factories(find_pipeline("en_own_code"))
+    finally:
+        sys.modules.pop("en_own_code", None)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_snapshot_outlives_and_survives_its_original(
+    links: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Invalid cross-device link")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    snapshot(folder, tmp_path / "snapshot")
+    assert (folder / "meta.json").stat().st_nlink == 1 + links
+    before = manifest_of(tmp_path / "snapshot")
+    assert before == manifest_of(folder)
+    nlp = spacy.blank("de")
+    nlp.to_disk(tmp_path / "other")
+    copy_files(LocalPipeline("p", tmp_path / "other"), folder)  # not into the files that are shared
+    assert manifest_of(tmp_path / "snapshot") == before
+    shutil.rmtree(folder)
+    assert manifest_of(tmp_path / "snapshot") == before
+    assert [e.text for e in spacy.load(tmp_path / "snapshot")("I like Riga").ents] == ["Riga"]
 
 
 def test_damage_is_named(folder: Path) -> None:

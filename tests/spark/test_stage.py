@@ -54,6 +54,9 @@ def test_params_have_setters_getters_and_defaults() -> None:
     ("params", "message"),
     [
         ({"batchSize": 0}, "`batchSize = 0` cannot be used: it must be a whole number, at least 1."),
+        ({"batchSize": "8"}, "`batchSize = '8'` cannot be used: it must be a whole number, at least 1."),
+        ({"batchSize": 1.5}, "`batchSize = 1.5` cannot be used: it must be a whole number, at least 1."),
+        ({"annotations": "token"}, "`annotations = 'token'` cannot be used: it must be a list of names."),
         ({"maxLength": -1}, "`maxLength = -1` cannot be used: it must be a whole number, at least 1."),
         (
             {"badText": "drop"},
@@ -92,11 +95,13 @@ def test_columns_that_do_not_fit_are_named() -> None:
         SparkError, match=r"`inputCol = 'body'` is not a column .* which has `id`, `text`"
     ):
         check_input(frame("id", "text"), "body")
+    with pytest.raises(SparkError, match="`inputCol = 'text'` is the name of 2 columns"):
+        check_input(frame("text", "id", "text"), "text")
     with pytest.raises(SparkError, match="is of type `array<string>` and must be a string column"):
         check_input(frame("text", text=ArrayType(StringType())), "text")
     with pytest.raises(SparkError, match="already has the columns `Token`"):
         check_output(frame("text", "Token"), ("token", "tag"))
-    with pytest.raises(SparkError, match="several columns called `T`, `t`"):
+    with pytest.raises(SparkError, match="several output columns called `T`, `t`"):
         check_output(frame("text"), ("t", "T", "tag"))
 
 

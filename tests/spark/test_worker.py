@@ -13,6 +13,7 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
+from thinc.api import NumpyOps, get_current_ops, set_current_ops
 
 pytest.importorskip("pyspark")
 pytest.importorskip("pyarrow")
@@ -97,13 +98,25 @@ def test_the_pipeline_is_loaded_once_and_not_for_an_empty_partition(
     assert len(calls) == 1
 
 
-def test_the_oldest_of_three_pipelines_is_dropped(pipeline_path: Path) -> None:
-    for size in (1, 2, 3):
-        settings = AnnotatorSettings(KINDS, batch_size=size)
-        list(
-            annotate_batches(make_work(pipeline_path, settings=settings), record_batches(["a"], 1))
-        )
-    assert [key[2].batch_size for key in worker._LOADED] == [2, 3]
+def annotate_one(work: Work) -> None:
+    list(annotate_batches(work, record_batches(["a"], 1)))
+
+
+def test_of_three_pipelines_the_one_not_used_for_longest_is_dropped(pipeline_path: Path) -> None:
+    for name in ("tagger", "ner", "tagger", "parser"):
+        kinds = AnnotatorSettings(("token",))
+        names = ("token", "error")
+        annotate_one(make_work(pipeline_path, disable=(name,), settings=kinds, names=names))
+    assert [key[1] for key in worker._LOADED] == [("tagger",), ("parser",)]
+
+
+def test_settings_share_a_pipeline_and_keep_their_limits(pipeline_path: Path) -> None:
+    work = make_work(pipeline_path, settings=AnnotatorSettings(KINDS, max_length=2_000_000))
+    first = worker.loaded(work)
+    list(first.rows(["a"]))
+    second = worker.loaded(make_work(pipeline_path))
+    assert second.nlp is first.nlp
+    assert (first.max_length, second.max_length) == (2_000_000, 1_000_000)
 
 
 def test_what_travels_is_small(pipeline_path: Path) -> None:
@@ -120,16 +133,38 @@ def test_threads_are_those_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker.cpus_of_task() == 1
 
 
-def test_the_gpu_is_the_one_that_spark_gives(
+def test_each_task_computes_on_the_device_that_spark_gives_it(
     pipeline_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: list[int] = []
+    used: list[int | str] = []
+    load = spacy.load
     monkeypatch.setattr(spacy, "require_gpu", used.append)
-    work = make_work(pipeline_path, gpu=True)
-    for addresses in (["1"], ["1"], ["0", "1"]):
+    monkeypatch.setattr(spacy, "require_cpu", lambda: used.append("cpu"))
+    monkeypatch.setattr(spacy, "load", lambda *a, **k: used.append("load") or load(*a, **k))
+    for addresses in (["1"], ["0", "1"], ["1"], None, ["1"]):
         in_task(monkeypatch, gpus=addresses)
-        list(annotate_batches(work, record_batches(["a"], 1)))
-    assert used == [1, 0]  # loaded again when the process gets another one
+        annotate_one(make_work(pipeline_path, gpu=addresses is not None))
+    assert used == [1, "load", 0, "load", 1, "cpu", "load", 1]
+
+
+def test_a_task_without_a_gpu_returns_to_the_processor(pipeline_path: Path) -> None:
+    ops = get_current_ops()
+    set_current_ops(ops_of_an_earlier_task := NumpyOps())
+    try:
+        annotate_one(make_work(pipeline_path))
+        assert get_current_ops() is not ops_of_an_earlier_task
+    finally:
+        set_current_ops(ops)
+
+
+def test_a_task_limits_the_threads(pipeline_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = make_work(pipeline_path)
+    for cpus in (2, 1):  # also with a pipeline from an earlier task
+        torch.set_num_threads(7)
+        in_task(monkeypatch, cpus=cpus)
+        annotate_one(work)
+        assert torch.get_num_threads() == cpus
+        assert os.environ["OMP_NUM_THREADS"] == str(cpus)
 
 
 def test_a_task_without_a_gpu_says_which_settings_are_missing(
@@ -151,7 +186,7 @@ def test_a_gpu_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(spacy, "require_gpu", refuse)
     with pytest.raises(SparkError) as error:
-        worker.use_gpu("3")
+        worker.use_device("3")
     assert str(error.value) == (
         "Spark has given this task the GPU `3`, which cannot be used: No GPU devices detected. Install the extra for "
         "your CUDA (`cuda12x`, `cuda13x`) and torch with CUDA on the executors, or set `gpu = False`."
