@@ -23,8 +23,9 @@ def prepared_ahead(
 
     They are drawn in the caller's thread, one ahead. The tokenizer works without Python's lock.
     """
-    with ThreadPoolExecutor(1, "spacy_mtl-wordpieces") as pool:
-        waiting: PreparedDocs | None = None
+    pool = ThreadPoolExecutor(1, "spacy_mtl-wordpieces")
+    waiting: PreparedDocs | None = None
+    try:
         for docs in batches:
             following = PreparedDocs(docs, pool.submit(prepare, docs))
             if waiting is not None:
@@ -32,3 +33,5 @@ def prepared_ahead(
             waiting = following
         if waiting is not None:
             yield waiting
+    finally:  # a caller who stops early does not wait; Python may close the generator in the thread itself
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -58,6 +58,7 @@ def run(config_path: Path, output: Path, *args: str) -> tuple[str, dict[str, Any
     return done.output, json.loads((output / "transfer.json").read_text())
 
 
+@pytest.mark.slow
 def test_all_are_compared_and_an_interrupted_command_goes_on(
     config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +163,7 @@ def test_components_stay_sourced() -> None:
     assert with_sources(filled, given)["components"] == given["components"]
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_trained_again(config_path: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "own.spacy"
     args = ["--steps", "1", "--seeds", "1", "--corpora.train.sources.for_ner.path", str(corpus)]

@@ -10,6 +10,7 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from spacy_mtl.pipeline.ahead import prepared_ahead
 from spacy_mtl.pipeline.shim import EncoderShim
 from spacy_mtl.types import EncoderInput
 
@@ -116,3 +117,22 @@ def test_memory_that_runs_out_is_said_once(
     with pytest.warns(UserWarning, match="max_batch_wordpieces = 100") as record:
         assert_equal(vectors(nlp, MANY, batch_size=6), expected)
     assert len(record) == 1
+
+
+def test_a_caller_may_stop_early_even_in_the_thread_itself(nlp: Language) -> None:
+    """Python's garbage collector closes a forgotten generator in whatever thread it runs in."""
+    given, closed = threading.Event(), threading.Event()
+    batches = [[nlp.make_doc(text)] for text in TEXTS]
+
+    def prepare(docs: list[Doc]) -> EncoderInput:
+        if docs is not batches[0]:
+            given.wait(20)
+            stream.close()  # type: ignore[attr-defined]
+            closed.set()
+        return shared(nlp).shim.prepare(docs)
+
+    stream = prepared_ahead(batches, prepare)
+    assert list(next(stream)) == batches[0]
+    given.set()
+    assert closed.wait(20)
+    assert list(stream) == []

@@ -51,6 +51,7 @@ def content_words(documents: list[str]) -> set[str]:
 # --------------------------------------------------------------------------------- sample corpora
 
 
+@pytest.mark.slow
 def test_the_corpora_are_the_same_bytes_under_any_hash_seed(sample: Path, tmp_path: Path) -> None:
     other = make(tmp_path, hash_seed=4711)
     for name in sorted(FILES | {"manifest.json"}):
