@@ -41,7 +41,7 @@ def examples_of(nlp: Language) -> list[Example]:
 def make_head(name: str, **settings: Any) -> tuple[Language, Any]:
     """A pipeline of one head with a tok2vec of its own."""
     nlp = spacy.blank("en")
-    plain = name.removeprefix("masked_")
+    plain = name.removeprefix("masked_").removeprefix("beam_")
     model = {**heads(**{name: name})[name]["model"], "tok2vec": TOK2VEC}
     component = nlp.add_pipe(name, config={"model": model, **HEADS[plain], **settings})
     nlp.initialize(lambda: examples_of(nlp))
@@ -136,12 +136,25 @@ def test_ranks_draw_as_many_random_numbers_as_one_process() -> None:
     random.seed(0)
     component.update(batch)
     expected = random.getstate()
-    for part in (batch[:1], batch[1:]):
+    for part in (batch[:1], batch[1:], []):
         random.seed(0)
-        component.update(part)
-        cuts.catch_up(batch, part)
+        with cuts.drawn(batch):
+            component.update(part)
         assert random.getstate() == expected
-    random.seed(0)
-    cuts.catch_up(batch)
-    assert random.getstate() == expected
     assert Cuts(nlp, exclude=["masked_ner"]).count(batch) == 0
+
+
+@pytest.mark.parametrize("name", ["beam_ner", "beam_parser"])
+def test_ranks_draw_alike_whether_or_not_a_beam_searches(name: str) -> None:
+    """Each rank decides for itself, with the generator of its dropout."""
+    nlp, component = make_head(name, beam_update_prob=0.5)
+    batch = examples_of(nlp)
+    cuts = Cuts(nlp)
+    found = set()
+    for seed in range(8):
+        np.random.seed(seed)
+        random.seed(0)
+        with cuts.drawn(batch):
+            component.update(batch)
+        found.add(random.getstate())
+    assert len(found) == 1
