@@ -12,7 +12,6 @@ from spacy import util
 from spacy.cli._util import import_code
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_loop
-from thinc.api import Config
 
 from .. import errors
 from . import checkpoint
@@ -60,11 +59,12 @@ def train(
         group = stack.enter_context(joined(gpu=gpu))
         import_code(code_path)
         config = util.load_config(config_path, overrides=dict(overrides or {}), interpolate=False)
-        session = _session(config, output, group, resume=resume, stack=stack)
+        session = _session(output, group, resume=resume, stack=stack)
         if not group.is_first:
             config["training"]["logger"] = dict(SILENT)
         use_gpu = local_rank() if gpu else -1
         nlp = init_nlp(config, use_gpu=use_gpu)
+        session.seed = nlp.config.interpolate()["training"]["seed"] or 0
         stdout = sys.stdout if group.is_first else io.StringIO()
         with session.hooked():
             target = output if group.is_first else None
@@ -72,18 +72,14 @@ def train(
         return None if last is None else str(last)
 
 
-def _session(
-    config: Config, output: Path | None, group: Group, *, resume: bool, stack: ExitStack
-) -> Session:
-    seed = config.get("training", {}).get("seed")
-    session = Session(group, seed=seed if isinstance(seed, int) else 0)
+def _session(output: Path | None, group: Group, *, resume: bool, stack: ExitStack) -> Session:
+    session = Session(group, output=output)
     if output is None:
         return session
-    session.folder = folder = output / checkpoint.FOLDER
+    folder = output / checkpoint.FOLDER
     found = group.from_first(lambda: _found(folder, resume=resume))
     if found is None:
         if group.is_first:
-            checkpoint.clear(folder)
             output.mkdir(parents=True, exist_ok=True)
         return session
     path = Path(found)
