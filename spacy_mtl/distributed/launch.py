@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -14,10 +15,9 @@ from thinc.api import require_gpu
 
 from .. import errors
 from .group import Group
-from .watch import Watch
+from .watch import JOIN_SECONDS, Watch
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-JOIN = timedelta(minutes=10)
 COLLECTIVE = timedelta(
     minutes=30
 )  # until the slowest rank has made its part of a step; evaluations do not count
@@ -49,20 +49,32 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
     missing = [name for name in ENVIRONMENT if not os.environ.get(name)]
     if missing:
         raise errors.not_launched(missing)
-    set_device(gpu=gpu)
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=JOIN)))
+    deadline = time.monotonic() + JOIN_SECONDS
+    join = timedelta(seconds=JOIN_SECONDS)
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=join)))
     # torchrun keeps the store when it starts killed processes again: what the watch has found is this run's
     first = dist.PrefixStore("spacy_mtl", store)
 
+    def left() -> float:
+        return max(deadline - time.monotonic(), 1.0)
+
     def read(key: str) -> bytes:
-        first.wait([key], JOIN)
+        first.wait([key], timedelta(seconds=left()))
         found: bytes = first.get(key)
         return found
 
-    watch = Watch(rank, size, host=os.environ["MASTER_ADDR"], publish=first.set, read=read)
+    watch = Watch(
+        rank,
+        size,
+        host=os.environ["MASTER_ADDR"],
+        publish=first.set,
+        read=read,
+        seconds=left(),
+    )
     own = dist.PrefixStore(f"spacy_mtl/{watch.token}", store)
     try:
-        with _terminated_in_order(watch):
+        with _ended_in_order(watch):
+            set_device(gpu=gpu)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if gpu else "gloo",
                 store=dist.PrefixStore("collectives", own),
@@ -74,6 +86,7 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
             yield Group(rank, size, store=own, watch=watch)
             watch.close()
     except BaseException as error:
+        watch.acknowledge()
         if watch.lost is not None and not isinstance(error, errors.DistributedError):
             raise errors.DistributedError(watch.lost) from error
         if watch.lost is None:
@@ -86,20 +99,35 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
 
 
 @contextmanager
-def _terminated_in_order(watch: Watch) -> Iterator[None]:
-    """When one process dies torchrun terminates the others at once, before they can say which it was."""
+def _ended_in_order(watch: Watch) -> Iterator[None]:
+    """A signal raises DistributedError if a rank is lost.
+
+    When one process dies torchrun terminates the others at once, before they can say which it was; and the watch
+    interrupts whatever the main thread is in.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def end(signum: int, frame: FrameType | None) -> None:
         watch.wait_for_news()
         watch.check()
         raise SystemExit(128 + signum)
 
-    is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if threading.current_thread() is not threading.main_thread() or not is_free:
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        watch.check()
+        handler = before[signal.SIGINT]
+        if callable(handler):
+            handler(signum, frame)
+
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, end)
+    if before[signal.SIGTERM] is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
+    if before[signal.SIGINT] not in (None, signal.SIG_DFL):
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
