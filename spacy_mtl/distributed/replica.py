@@ -10,7 +10,7 @@ from thinc.api import Optimizer
 from ..pipeline.shared_transformer import shared_transformers
 from ..pipeline.statistics import count_batch, examples_per_loss
 from ..types import Array
-from .gradients import parameters_of, sum_gradients
+from .gradients import check_gradients, parameters_of, sum_gradients
 from .group import Group
 from .means import MeanGradients
 from .randomness import OwnRandomness
@@ -75,6 +75,7 @@ class Replica:
     def __init__(
         self, nlp: Language, group: Group, *, exclude: Collection[str] = (), seed: int = 0
     ) -> None:
+        check_gradients(nlp, exclude=exclude)
         self.nlp = nlp
         self.group = group
         self.exclude = exclude

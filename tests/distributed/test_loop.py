@@ -14,6 +14,7 @@ from thinc.api import Config
 
 from spacy_mtl.distributed import checkpoint
 from spacy_mtl.distributed.randomness import OwnRandomness
+from spacy_mtl.distributed.replica import Replica
 
 from .helpers import heads, make_training, start, train_together, write_corpora
 
@@ -85,6 +86,25 @@ def test_what_is_drawn_in_an_evaluation_does_not_move_the_corpus(
     }
     train_together(config, output)
     train_together(config, output, resume=True)
+
+
+def test_what_only_rank_0_logs_is_not_kept_elsewhere(
+    encoder_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detach = Replica.detach
+
+    def counted(self: Replica) -> None:
+        log = self.shared[0].statistics.gradients  # type: ignore[union-attr]
+        print("KEPT", len(log._pending), "OF", log.n_batches, flush=True)  # type: ignore[union-attr]
+        detach(self)
+
+    monkeypatch.setattr(Replica, "detach", counted)
+    config = make(
+        encoder_path, corpora, max_steps=2, logger={"@loggers": "spacy_mtl.TaskLogger.v1"}
+    )
+    ranks = start(config, corpora / "out")
+    ranks.finish()
+    assert "KEPT 0 OF 3" in ranks.said(1)
 
 
 def test_the_seed_may_be_a_variable(

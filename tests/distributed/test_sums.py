@@ -8,8 +8,11 @@ import pytest
 import spacy
 from spacy.language import Language
 from spacy.training import Example
+from thinc.shims import Shim
 
+from spacy_mtl.distributed.gradients import check_gradients
 from spacy_mtl.distributed.means import MeanGradients, mean_heads
+from spacy_mtl.distributed.replica import _weight
 from spacy_mtl.distributed.transitions import Cuts, make_exact
 from spacy_mtl.errors import ConfigError
 from spacy_mtl.pipeline.heads.masked_textcat import MaskedTextCategorizer
@@ -115,6 +118,29 @@ def test_parts_of_a_mean_are_weighed_by_what_they_saw() -> None:
             for param in node.param_names:
                 whole[f"{i}.{param}"] -= node.get_grad(param) - before[f"{i}.{param}"]
     assert all(np.abs(rest).max() < 1e-4 for rest in whole.values())
+
+
+def test_the_loss_of_a_mean_is_weighed_by_what_a_part_saw() -> None:
+    nlp, component = make_head("masked_tagger")
+    batch = examples_of(nlp)
+    component.__class__ = type("Odd", (component.__class__,), {"gradient_mean": "documents"})
+    assert [_weight(component, part) for part in (batch[:1], batch)] == [1, len(batch)]
+    component.__class__.gradient_mean = "units"
+    assert _weight(component, batch) == sum(len(eg.predicted) for eg in batch)
+
+
+def test_a_component_whose_gradients_cannot_be_found_is_refused() -> None:
+    """Unless it is frozen."""
+    nlp, component = make_head("masked_textcat")
+    check_gradients(nlp)
+    shim = Shim(object())
+    component.model.layers[0].shims.append(shim)
+    with pytest.raises(ConfigError, match=r"`components.masked_textcat` cannot .* a `Shim`"):
+        check_gradients(nlp)
+    component.model = object()
+    with pytest.raises(ConfigError, match=r"`components.masked_textcat` cannot .* a `object`"):
+        check_gradients(nlp)
+    check_gradients(nlp, exclude=["masked_textcat"])
 
 
 def test_another_kind_of_mean_is_refused() -> None:
