@@ -1,12 +1,15 @@
 """From the environment that torchrun sets to a group of processes."""
 
 import os
+import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -35,6 +38,29 @@ def set_device(*, gpu: bool) -> None:
             raise errors.no_such_gpu(local_rank(), n_gpus=torch.cuda.device_count())
         torch.cuda.set_device(local_rank())
         require_gpu(local_rank())
+
+
+def run_name(store: dist.Store) -> str:
+    """Names what one torchrun does, however often it starts the processes again; "" without torchrun.
+
+    `TORCHELASTIC_RUN_ID` is the same in many runs. torchrun's own store is there for as long as torchrun is; where it
+    is not shared, the process that started this one stands for it.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        while isinstance(store, dist.PrefixStore):
+            store = store.underlying_store
+        found: bytes = store.compare_set("spacy_mtl/run", "", secrets.token_hex(16))
+        return found.decode()
+    return f"{socket.gethostname()}/{os.getppid()}/{_started(os.getppid())}"
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the system's own count; "" where that cannot be read."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
 
 
 @contextmanager
@@ -83,7 +109,8 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
                 timeout=COLLECTIVE,
                 device_id=torch.device("cuda", local_rank()) if gpu else None,
             )
-            yield Group(rank, size, store=own, watch=watch)
+            run = run_name(store) if rank == 0 else ""
+            yield Group(rank, size, store=own, watch=watch, run=run)
             watch.close()
     except BaseException as error:
         watch.acknowledge()

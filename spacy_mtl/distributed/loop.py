@@ -137,9 +137,11 @@ class Session:
                         now=shared_state(),
                         own=group.gather(replica.own.state),
                         scores=scores,
+                        run=group.run,
                     )
                     group.from_first(lambda: self._save(nlp, optimizer))
                     replica.own.begin_after(info["step"])
+                    self._forget_gradients(nlp)
             if replica.is_replaying:  # there were fewer steps than before
                 raise errors.other_documents(documents.step)
         finally:
@@ -186,6 +188,12 @@ class Session:
         replica.own.begin_after(step)
         replica.is_replaying = False
         self.has_begun = True
+
+    def _forget_gradients(self, nlp: Language) -> None:
+        """Rank 0's logger has read what was measured; on the others nobody does."""
+        for pipe in shared_transformers(nlp):
+            if not self.group.is_first and pipe.statistics and pipe.statistics.gradients:
+                pipe.statistics.gradients.clear()
 
     def _save(self, nlp: Language, optimizer: Any) -> None:
         if self.output is not None and self.progress is not None:

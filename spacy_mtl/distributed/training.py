@@ -1,7 +1,6 @@
 """Train a pipeline in several processes: the function that torchrun's module and Spark's TorchDistributor call."""
 
 import io
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -45,7 +44,7 @@ def train(
     output_path: folder for `model-best`, `model-last` and `checkpoint`, which is written with every evaluation.
     gpu: use the GPU with the number of the process on its machine. Default: the processor.
     resume: go on from the checkpoint in `output_path`. Where torchrun starts the processes again by itself
-        (`--max-restarts`), they do so without being asked, if there is one.
+        (`--max-restarts`, or other machines), they do so without being asked, if the same torchrun has written one.
 
     Returns the path of the last pipeline, None without an output path and on other ranks than 0.
 
@@ -77,7 +76,7 @@ def _session(output: Path | None, group: Group, *, resume: bool, stack: ExitStac
     if output is None:
         return session
     folder = output / checkpoint.FOLDER
-    found = group.from_first(lambda: _found(folder, resume=resume))
+    found = group.from_first(lambda: _found(folder, resume=resume, run=group.run))
     if found is None:
         if group.is_first:
             output.mkdir(parents=True, exist_ok=True)
@@ -90,12 +89,12 @@ def _session(output: Path | None, group: Group, *, resume: bool, stack: ExitStac
     return session
 
 
-def _found(folder: Path, *, resume: bool) -> str | None:
+def _found(folder: Path, *, resume: bool, run: str) -> str | None:
     """The checkpoint to go on from. Raises CheckpointError if one was asked for and there is none."""
-    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
-    if not resume and not restarted:
-        return None
     found = checkpoint.find(folder)
-    if found is None and resume and not restarted:
-        raise errors.no_checkpoint(folder)
-    return None if found is None else str(found)
+    if found is None:
+        if resume:
+            raise errors.no_checkpoint(folder)
+        return None
+    started_again = bool(run) and checkpoint.run_of(found) == run
+    return str(found) if resume or started_again else None
