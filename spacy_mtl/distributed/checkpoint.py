@@ -6,6 +6,7 @@ checkpoint/pipeline/               the pipeline as it trains: its own weights, n
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,9 @@ class Progress:
 
     world_size: processes. step: the last one that was made. digest: of all documents up to it. start: the ranks' common
     generators before the first batch, now: after the last. own: each rank's generators for dropout. scores: of the
-    evaluations, by their steps. worst_tasks: of each shared_transformer. counters: of the optimizer. stepped: the
-    parameters that it steps even if no head has sent a gradient; thinc keeps one, of zeros then, once there was one.
+    evaluations, by their steps. worst_tasks, loss_scales (of fp16): of each shared_transformer. counters: of the
+    optimizer. stepped: the parameters that it steps even if no head has sent a gradient; thinc keeps one, of zeros
+    then, once there was one. run: names the launch that wrote it, "" for one that is never started again by itself.
     """
 
     world_size: int
@@ -52,38 +54,77 @@ class Progress:
     worst_tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     stepped: list[str] = field(default_factory=list)
+    loss_scales: dict[str, tuple[float, int]] = field(default_factory=dict)
+    run: str = ""
 
 
 def save(folder: Path, nlp: Language, optimizer: Any, progress: Progress) -> None:
     """Write a checkpoint in place of the one that is there; if that is cut short, the old one stays."""
     new, old = folder.with_suffix(".new"), folder.with_suffix(".old")
-    shutil.rmtree(new, ignore_errors=True)
+    if not folder.exists() and _is_whole(new):  # cut short between two renames
+        new.rename(folder)
+    _remove(new)
     new.mkdir(parents=True)
     parameters = parameters_of(nlp)
     progress.counters = _counters(optimizer, parameters)
     progress.stepped = [p.name for p in parameters if p.has_gradient]
     progress.worst_tasks = {pipe.name: asdict(pipe.worst_task) for pipe in shared_transformers(nlp)}
+    scales = {pipe.name: pipe.shim.loss_scale for pipe in shared_transformers(nlp)}
+    progress.loss_scales = {name: (s.value, s.good_steps) for name, s in scales.items()}
     with _unabridged(nlp):
         nlp.to_disk(new / PIPELINE)
     save_file(_arrays(optimizer, parameters), new / OPTIMIZER)
+    _flush(new)
     (new / STATE).write_text(json.dumps(asdict(progress), default=float), "utf8")
-    shutil.rmtree(old, ignore_errors=True)
+    _flush(new)
     if folder.exists():
+        _remove(old)
         folder.rename(old)
     new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
 
 
 def clear(folder: Path) -> None:
     """Remove the checkpoint of an earlier training."""
-    for path in (folder, folder.with_suffix(".new"), folder.with_suffix(".old")):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in _places(folder):
+        _remove(path)
 
 
 def find(folder: Path) -> Path | None:
-    """The newest whole checkpoint."""
-    found = (path for path in (folder, folder.with_suffix(".old")) if (path / STATE).is_file())
-    return next(found, None)
+    """A whole checkpoint, the newest if the last save was cut short between two renames."""
+    return next((path for path in _places(folder) if _is_whole(path)), None)
+
+
+def run_of(folder: Path) -> str:
+    """What names the launch that wrote a checkpoint; "" if nothing does."""
+    try:
+        return str(json.loads((folder / STATE).read_text("utf8")).get("run", ""))
+    except (ValueError, AttributeError, OSError):
+        return ""
+
+
+def _places(folder: Path) -> tuple[Path, ...]:
+    return folder, folder.with_suffix(".new"), folder.with_suffix(".old")
+
+
+def _is_whole(folder: Path) -> bool:
+    """The state is written last, and removed first."""
+    return (folder / STATE).is_file()
+
+
+def _remove(folder: Path) -> None:
+    (folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Wait until all files are on the disk."""
+    for path in [*folder.rglob("*"), folder, folder.parent]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_progress(folder: Path, *, world_size: int) -> Progress:
@@ -116,6 +157,9 @@ def load_into(nlp: Language, optimizer: Any, progress: Progress, folder: Path) -
         if parameter.name in stepped:
             parameter.gradient().zero_()
     for pipe in shared_transformers(nlp):
+        scale = pipe.shim.loss_scale
+        kept = progress.loss_scales.get(pipe.name, (scale.value, scale.good_steps))
+        scale.value, scale.good_steps = kept
         found = progress.worst_tasks.get(pipe.name)
         if found is not None:
             for key, value in asdict(WorstTask(**found)).items():

@@ -96,6 +96,20 @@ def _named_parameters(shim: Shim) -> Iterator[tuple[str, Any]]:
         yield from module.named_parameters()
 
 
+def check_gradients(nlp: Language, *, exclude: Collection[str] = ()) -> None:
+    """Raises ConfigError for a component that is trained and whose gradients cannot be found, and so not be summed."""
+    for name, component in nlp.pipeline:
+        model = getattr(component, "model", None)
+        is_trained = getattr(component, "is_trainable", False) and model not in (True, False, None)
+        if name in exclude or not is_trained:
+            continue
+        if not isinstance(model, Model):
+            raise errors.cannot_sum(name, found=type(model))
+        for shim in (shim for node in model.walk() for shim in node.shims):
+            if not isinstance(getattr(shim, "_model", None), torch.nn.Module):
+                raise errors.cannot_sum(name, found=type(shim))
+
+
 def sum_gradients(parameters: Sequence[Parameter], group: Group) -> None:
     """Replace every gradient by its sum over all ranks. A rank without one contributes zeros.
 

@@ -22,12 +22,17 @@ class Group:
     """All ranks of a run. Every rank has to make the same calls in the same order.
 
     Each call raises DistributedError, with the name of the rank that is to blame, if a rank is lost.
+
+    run: on rank 0, what stays the same when the launcher starts the processes again; "" if it never does.
     """
 
-    def __init__(self, rank: int, size: int, *, store: dist.Store, watch: Watch) -> None:
+    def __init__(
+        self, rank: int, size: int, *, store: dist.Store, watch: Watch, run: str = ""
+    ) -> None:
         self.rank = rank
         self.size = size
         self.watch = watch
+        self.run = run
         self._store = store
         self._n_waits = 0
 

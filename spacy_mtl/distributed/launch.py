@@ -1,11 +1,15 @@
 """From the environment that torchrun sets to a group of processes."""
 
 import os
+import secrets
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -14,10 +18,9 @@ from thinc.api import require_gpu
 
 from .. import errors
 from .group import Group
-from .watch import Watch
+from .watch import JOIN_SECONDS, Watch
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-JOIN = timedelta(minutes=10)
 COLLECTIVE = timedelta(
     minutes=30
 )  # until the slowest rank has made its part of a step; evaluations do not count
@@ -37,6 +40,29 @@ def set_device(*, gpu: bool) -> None:
         require_gpu(local_rank())
 
 
+def run_name(store: dist.Store) -> str:
+    """Names what one torchrun does, however often it starts the processes again; "" without torchrun.
+
+    `TORCHELASTIC_RUN_ID` is the same in many runs. torchrun's own store is there for as long as torchrun is; where it
+    is not shared, the process that started this one stands for it.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        while isinstance(store, dist.PrefixStore):
+            store = store.underlying_store
+        found: bytes = store.compare_set("spacy_mtl/run", "", secrets.token_hex(16))
+        return found.decode()
+    return f"{socket.gethostname()}/{os.getppid()}/{_started(os.getppid())}"
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the system's own count; "" where that cannot be read."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
 @contextmanager
 def joined(*, gpu: bool = False) -> Iterator[Group]:
     """The group that this process belongs to, for as long as the context lasts.
@@ -49,20 +75,32 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
     missing = [name for name in ENVIRONMENT if not os.environ.get(name)]
     if missing:
         raise errors.not_launched(missing)
-    set_device(gpu=gpu)
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=JOIN)))
+    deadline = time.monotonic() + JOIN_SECONDS
+    join = timedelta(seconds=JOIN_SECONDS)
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=join)))
     # torchrun keeps the store when it starts killed processes again: what the watch has found is this run's
     first = dist.PrefixStore("spacy_mtl", store)
 
+    def left() -> float:
+        return max(deadline - time.monotonic(), 1.0)
+
     def read(key: str) -> bytes:
-        first.wait([key], JOIN)
+        first.wait([key], timedelta(seconds=left()))
         found: bytes = first.get(key)
         return found
 
-    watch = Watch(rank, size, host=os.environ["MASTER_ADDR"], publish=first.set, read=read)
+    watch = Watch(
+        rank,
+        size,
+        host=os.environ["MASTER_ADDR"],
+        publish=first.set,
+        read=read,
+        seconds=left(),
+    )
     own = dist.PrefixStore(f"spacy_mtl/{watch.token}", store)
     try:
-        with _terminated_in_order(watch):
+        with _ended_in_order(watch):
+            set_device(gpu=gpu)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if gpu else "gloo",
                 store=dist.PrefixStore("collectives", own),
@@ -71,9 +109,11 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
                 timeout=COLLECTIVE,
                 device_id=torch.device("cuda", local_rank()) if gpu else None,
             )
-            yield Group(rank, size, store=own, watch=watch)
+            run = run_name(store) if rank == 0 else ""
+            yield Group(rank, size, store=own, watch=watch, run=run)
             watch.close()
     except BaseException as error:
+        watch.acknowledge()
         if watch.lost is not None and not isinstance(error, errors.DistributedError):
             raise errors.DistributedError(watch.lost) from error
         if watch.lost is None:
@@ -86,20 +126,35 @@ def joined(*, gpu: bool = False) -> Iterator[Group]:
 
 
 @contextmanager
-def _terminated_in_order(watch: Watch) -> Iterator[None]:
-    """When one process dies torchrun terminates the others at once, before they can say which it was."""
+def _ended_in_order(watch: Watch) -> Iterator[None]:
+    """A signal raises DistributedError if a rank is lost.
+
+    When one process dies torchrun terminates the others at once, before they can say which it was; and the watch
+    interrupts whatever the main thread is in.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def end(signum: int, frame: FrameType | None) -> None:
         watch.wait_for_news()
         watch.check()
         raise SystemExit(128 + signum)
 
-    is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if threading.current_thread() is not threading.main_thread() or not is_free:
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        watch.check()
+        handler = before[signal.SIGINT]
+        if callable(handler):
+            handler(signum, frame)
+
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, end)
+    if before[signal.SIGTERM] is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
+    if before[signal.SIGINT] not in (None, signal.SIG_DFL):
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)

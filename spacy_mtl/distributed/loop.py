@@ -1,5 +1,6 @@
 """spaCy's training loop in several processes: what goes into it, and when the processes wait for each other."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from . import checkpoint
 from .checkpoint import Progress
 from .gradients import broadcast_values
 from .group import Group
-from .randomness import set_shared_state, shared_state
+from .randomness import kept, set_shared_state, shared_state
 from .replica import Replica
 from .sharding import digest
 
@@ -31,36 +32,45 @@ Evaluation = tuple[float, dict[str, Any]]
 class Session:
     """One run of the loop.
 
-    folder: of the checkpoint, on rank 0; None: none is written. resumed: the checkpoint's folder on this machine.
+    output: where pipelines and checkpoint are written; None: nowhere. resumed: the checkpoint's folder on this machine.
     progress: how far the training is; while `resumed` is being replayed, how far it was.
+    has_begun: the pipeline is what training has made of it, and may be saved.
     """
 
     group: Group
     seed: int = 0
-    folder: Path | None = None
+    output: Path | None = None
     resumed: Path | None = None
     progress: Progress | None = None
+    has_begun: bool = False
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Inside, `spacy.training.loop.train` trains in several processes.
 
-        Only what drives the steps is put in the place of spaCy's, and calls it. Rank 0's best pipeline stays when a
-        training is resumed.
+        Only what drives the steps is put in the place of spaCy's, and calls it. What an earlier training has left is
+        neither removed nor overwritten before this one has made a step, or is where the other one was.
         """
-        steps, clean = spacy_loop.train_while_improving, spacy_loop.clean_output_dir
+        module = cast(Any, spacy_loop)
+        names = ("train_while_improving", "clean_output_dir", "create_before_to_disk_callback")
+        before = {name: getattr(module, name) for name in names}
+        steps, callback = before["train_while_improving"], before["create_before_to_disk_callback"]
 
         def driven(*args: Any, **kwargs: Any) -> Iterator[Step]:
             return self.steps(steps, *args, **kwargs)
 
-        module = cast(Any, spacy_loop)
+        def guarded(given: Any) -> Callable[[Language], Any]:
+            edit = callback(given)
+            return lambda nlp: edit(nlp) if self.has_begun else Unsaved()
+
         module.train_while_improving = driven
-        if self.resumed is not None:
-            module.clean_output_dir = lambda path: None
+        module.clean_output_dir = lambda path: None  # `_begin` does
+        module.create_before_to_disk_callback = guarded
         try:
             yield
         finally:
-            module.train_while_improving, module.clean_output_dir = steps, clean
+            for name, function in before.items():
+                setattr(module, name, function)
 
     def steps(
         self,
@@ -89,7 +99,8 @@ class Session:
                     raise errors.other_documents(documents.step)
                 found: Evaluation = self.progress.scores[documents.step], {}
             else:
-                found = group.from_first(evaluate)
+                with kept():
+                    found = group.from_first(evaluate)
             scores[documents.step] = float(found[0])
             return found
 
@@ -112,9 +123,12 @@ class Session:
                 if replica.is_replaying:
                     self._catch_up(nlp, optimizer, replica, documents, info["step"])
                     continue
-                yield step
+                if not self.has_begun:
+                    self._begin()
+                with kept():  # rank 0 logs, and saves the pipeline
+                    yield step
                 if is_best is not None:
-                    group.from_first(lambda: None)  # it has logged, and saved the pipeline
+                    group.from_first(lambda: None)  # until it has
                     self.progress = Progress(
                         world_size=group.size,
                         step=info["step"],
@@ -123,12 +137,23 @@ class Session:
                         now=shared_state(),
                         own=group.gather(replica.own.state),
                         scores=scores,
+                        run=group.run,
                     )
                     group.from_first(lambda: self._save(nlp, optimizer))
+                    replica.own.begin_after(info["step"])
+                    self._forget_gradients(nlp)
             if replica.is_replaying:  # there were fewer steps than before
                 raise errors.other_documents(documents.step)
         finally:
             replica.detach()
+
+    def _begin(self) -> None:
+        """Remove what an earlier training has left, now that this one has made a step."""
+        self.has_begun = True
+        if self.output is not None and self.group.is_first:
+            checkpoint.clear(self.output / checkpoint.FOLDER)
+            for name in (spacy_loop.DIR_MODEL_BEST, spacy_loop.DIR_MODEL_LAST):
+                shutil.rmtree(self.output / name, ignore_errors=True)
 
     def _agree(self, nlp: Language) -> dict[str, Any]:
         """Let all ranks begin with the same parameters, generators and measurements. Returns the generators' state."""
@@ -160,11 +185,26 @@ class Session:
         checkpoint.load_into(nlp, optimizer, self.progress, self.resumed)
         set_shared_state(self.progress.now)
         replica.own.state = self.progress.own[self.group.rank]
+        replica.own.begin_after(step)
         replica.is_replaying = False
+        self.has_begun = True
+
+    def _forget_gradients(self, nlp: Language) -> None:
+        """Rank 0's logger has read what was measured; on the others nobody does."""
+        for pipe in shared_transformers(nlp):
+            if not self.group.is_first and pipe.statistics and pipe.statistics.gradients:
+                pipe.statistics.gradients.clear()
 
     def _save(self, nlp: Language, optimizer: Any) -> None:
-        if self.folder is not None and self.progress is not None:
-            checkpoint.save(self.folder, nlp, optimizer, self.progress)
+        if self.output is not None and self.progress is not None:
+            checkpoint.save(self.output / checkpoint.FOLDER, nlp, optimizer, self.progress)
+
+
+class Unsaved:
+    """Stands in for a pipeline that is not to be saved: spaCy's loop saves it whenever it ends, trained or not."""
+
+    def to_disk(self, path: Path) -> None:
+        """Leave what is there."""
 
 
 class Documents:

@@ -5,7 +5,8 @@ span_finder), documents (textcat), suggested spans (spancat), states (parser, ne
 losses that textcat and entity_linker report are means. Sums over parts of a batch add up, and need no denominator.
 
 A component of another kind may have an attribute `gradient_mean`: `"documents"` if it divides by the documents of its
-batch, `"units"` if it does by the annotated units (see `spacy_mtl.annotation.count_units`).
+batch, `"units"` if it does by the annotated units (see `spacy_mtl.annotation.count_units`). Its loss is taken for the
+same mean.
 """
 
 from collections.abc import Iterator, Sequence

@@ -25,27 +25,47 @@ def set_shared_state(state: State) -> None:
     _set_own_state(state)
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Around what one rank does and the others do not: whatever it draws, the common generators stay where they are."""
+    state = shared_state()
+    try:
+        yield
+    finally:
+        set_shared_state(state)
+
+
 class OwnRandomness:
     """The generators that a rank draws its dropout from, those of numpy and torch.
 
     Python's generator is not among them: the order of the corpus and the cuts of long documents come from it, and have
-    to be the same everywhere. Generators of a GPU serve dropout only, and are seeded once.
+    to be the same everywhere. Generators of a GPU serve dropout only. CuPy's cannot be saved, so they are seeded anew
+    at each checkpoint, where a training that is resumed begins with the same numbers.
 
     seed: the same on all ranks.
     """
 
     def __init__(self, seed: int, rank: int) -> None:
-        entropy = np.random.SeedSequence([seed, rank]).generate_state(4)
-        kept = _own_state()
+        self.seed, self.rank = seed % 2**32, rank
+        entropy = np.random.SeedSequence([self.seed, rank]).generate_state(4)
+        shared = _own_state()
         np.random.seed(entropy[:2])
         torch.random.default_generator.manual_seed(int(entropy[2]))
         self.state = _own_state()
-        _set_own_state(kept)
+        _set_own_state(shared)
+        self._seed_device(int(entropy[3]))
+
+    def begin_after(self, step: int) -> None:
+        """Seed the generators of a GPU at the checkpoint after a step."""
+        entropy = np.random.SeedSequence([self.seed, self.rank, step + 1]).generate_state(1)
+        self._seed_device(int(entropy[0]))
+
+    def _seed_device(self, seed: int) -> None:
         if torch.cuda.is_available():
-            torch.cuda.manual_seed(int(entropy[3]))
+            torch.cuda.manual_seed(seed)
             xp = get_current_ops().xp
             if xp is not np:
-                xp.random.seed(int(entropy[3]))
+                xp.random.seed(seed)
 
     @contextmanager
     def drawn(self) -> Iterator[None]:

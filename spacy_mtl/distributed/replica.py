@@ -10,7 +10,7 @@ from thinc.api import Optimizer
 from ..pipeline.shared_transformer import shared_transformers
 from ..pipeline.statistics import count_batch, examples_per_loss
 from ..types import Array
-from .gradients import parameters_of, sum_gradients
+from .gradients import check_gradients, parameters_of, sum_gradients
 from .group import Group
 from .means import MeanGradients
 from .randomness import OwnRandomness
@@ -75,6 +75,7 @@ class Replica:
     def __init__(
         self, nlp: Language, group: Group, *, exclude: Collection[str] = (), seed: int = 0
     ) -> None:
+        check_gradients(nlp, exclude=exclude)
         self.nlp = nlp
         self.group = group
         self.exclude = exclude
@@ -111,8 +112,8 @@ class Replica:
         """Learn from this rank's part of a batch. To `losses` those of the whole batch are added."""
         whole = list(examples)
         if self.is_replaying:
-            self.cuts.catch_up(whole)
-            return losses
+            with self.cuts.drawn(whole):
+                return losses
         places = split([len(eg.predicted) for eg in whole], self.group.size)[self.group.rank]
         part = [whole[place] for place in places]
         shares = self.means.shares(part, whole)
@@ -121,7 +122,7 @@ class Replica:
             pipe.whole.examples, pipe.whole.shares = whole, shares
         make_exact(self.nlp)  # new labels, or other weights, bring new layers
         own: Losses = {}
-        with self.own.drawn(), self.means.scaled(shares):
+        with self.cuts.drawn(whole), self.own.drawn(), self.means.scaled(shares):
             if part:
                 self.nlp.update(
                     part, drop=drop, losses=own, sgd=sgd, exclude=exclude, annotates=annotates
@@ -129,7 +130,6 @@ class Replica:
             else:  # what is counted and measured needs every rank
                 for pipe in self.shared:
                     pipe.update([], losses=own)
-        self.cuts.catch_up(whole, part)
         self._sum_losses(own, part, whole)
         for name, loss in own.items():
             losses[name] = losses.get(name, 0.0) + loss

@@ -1,7 +1,6 @@
 """Train a pipeline in several processes: the function that torchrun's module and Spark's TorchDistributor call."""
 
 import io
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,7 +11,6 @@ from spacy import util
 from spacy.cli._util import import_code
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_loop
-from thinc.api import Config
 
 from .. import errors
 from . import checkpoint
@@ -46,7 +44,7 @@ def train(
     output_path: folder for `model-best`, `model-last` and `checkpoint`, which is written with every evaluation.
     gpu: use the GPU with the number of the process on its machine. Default: the processor.
     resume: go on from the checkpoint in `output_path`. Where torchrun starts the processes again by itself
-        (`--max-restarts`), they do so without being asked, if there is one.
+        (`--max-restarts`, or other machines), they do so without being asked, if the same torchrun has written one.
 
     Returns the path of the last pipeline, None without an output path and on other ranks than 0.
 
@@ -60,11 +58,12 @@ def train(
         group = stack.enter_context(joined(gpu=gpu))
         import_code(code_path)
         config = util.load_config(config_path, overrides=dict(overrides or {}), interpolate=False)
-        session = _session(config, output, group, resume=resume, stack=stack)
+        session = _session(output, group, resume=resume, stack=stack)
         if not group.is_first:
             config["training"]["logger"] = dict(SILENT)
         use_gpu = local_rank() if gpu else -1
         nlp = init_nlp(config, use_gpu=use_gpu)
+        session.seed = nlp.config.interpolate()["training"]["seed"] or 0
         stdout = sys.stdout if group.is_first else io.StringIO()
         with session.hooked():
             target = output if group.is_first else None
@@ -72,18 +71,14 @@ def train(
         return None if last is None else str(last)
 
 
-def _session(
-    config: Config, output: Path | None, group: Group, *, resume: bool, stack: ExitStack
-) -> Session:
-    seed = config.get("training", {}).get("seed")
-    session = Session(group, seed=seed if isinstance(seed, int) else 0)
+def _session(output: Path | None, group: Group, *, resume: bool, stack: ExitStack) -> Session:
+    session = Session(group, output=output)
     if output is None:
         return session
-    session.folder = folder = output / checkpoint.FOLDER
-    found = group.from_first(lambda: _found(folder, resume=resume))
+    folder = output / checkpoint.FOLDER
+    found = group.from_first(lambda: _found(folder, resume=resume, run=group.run))
     if found is None:
         if group.is_first:
-            checkpoint.clear(folder)
             output.mkdir(parents=True, exist_ok=True)
         return session
     path = Path(found)
@@ -94,12 +89,12 @@ def _session(
     return session
 
 
-def _found(folder: Path, *, resume: bool) -> str | None:
+def _found(folder: Path, *, resume: bool, run: str) -> str | None:
     """The checkpoint to go on from. Raises CheckpointError if one was asked for and there is none."""
-    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
-    if not resume and not restarted:
-        return None
     found = checkpoint.find(folder)
-    if found is None and resume and not restarted:
-        raise errors.no_checkpoint(folder)
-    return None if found is None else str(found)
+    if found is None:
+        if resume:
+            raise errors.no_checkpoint(folder)
+        return None
+    started_again = bool(run) and checkpoint.run_of(found) == run
+    return str(found) if resume or started_again else None

@@ -5,7 +5,8 @@ the vector of the batch's last token. And each update draws a number, which says
 """
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from spacy.language import Language
@@ -46,9 +47,10 @@ class ExactFeatures:
 class Cuts:
     """Keeps Python's generator, which spaCy shuffles the corpus with too, at one point on all ranks.
 
-    An update of a head that has gold for none of its documents draws nothing. What is missing is drawn when all heads
-    have run: with one such head in the pipeline all ranks cut alike. With two, a rank that has gold for the second only
-    cuts its long documents where another rank cuts those of the first.
+    What an update draws is forgotten, whichever component draws it; then as many numbers are drawn as spaCy's heads
+    draw for the whole batch. A head that has gold for none of its documents draws nothing: with one such head in the
+    pipeline all ranks cut alike; with two, a rank that has gold for the second only cuts its long documents where
+    another rank cuts those of the first. Heads with a beam are not counted: whether they cut is a draw of its own.
     """
 
     def __init__(self, nlp: Language, *, exclude: Collection[str] = ()) -> None:
@@ -65,9 +67,13 @@ class Cuts:
         """How many numbers an update on these examples draws."""
         return sum(any(_has_gold(head, eg) for eg in examples) for head in self.heads)
 
-    def catch_up(self, whole: Sequence[Example], part: Sequence[Example] = ()) -> None:
-        """Draw what an update on the whole batch would have drawn and that on a part of it has not."""
-        for _ in range(self.count(whole) - self.count(part)):
+    @contextmanager
+    def drawn(self, whole: Sequence[Example]) -> Iterator[None]:
+        """Around an update on a part of a batch, or on none of it: go on as after one on the whole."""
+        before = random.getstate()
+        yield
+        random.setstate(before)
+        for _ in range(self.count(whole)):
             random.random()
 
 

@@ -4,11 +4,11 @@ Every rank holds a connection to rank 0. The kernel closes it when a process die
 TCP's keepalive notices a machine that is gone. Rank 0 passes the news on.
 """
 
-import _thread
 import json
 import os
 import secrets
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from .. import errors
 
-JOIN_SECONDS = 300.0  # for all processes to find rank 0
+JOIN_SECONDS = 600.0  # for all processes to find each other and rank 0
 ANSWER_SECONDS = 60.0  # for rank 0 to answer
 GRACE_SECONDS = 15.0  # for the main thread to end in order once a rank is lost
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
@@ -80,7 +80,8 @@ class Watch:
     """Knows whether all ranks are well.
 
     publish, read: write a value for all ranks, and wait for it. What an earlier run has left there may be read: whoever
-        finds nobody, or somebody else, where it says, reads again. host: where rank 0 can be reached.
+        finds nobody, or somebody else, where it says, reads again. host: where rank 0 can be reached. seconds: for all
+        to find rank 0.
     token: the same on all ranks, and only in this run.
     """
 
@@ -92,30 +93,41 @@ class Watch:
         host: str,
         publish: Callable[[str, str], None],
         read: Callable[[str], bytes],
+        seconds: float | None = None,
     ) -> None:
         self.me = Member.this(rank)
         self.token = secrets.token_hex(16)
         self.lost: str | None = None  # why the run cannot go on
-        self._waits = (
-            False  # the main thread is in `waiting`, which ends by itself if a rank is lost
-        )
+        self._seconds = JOIN_SECONDS if seconds is None else seconds
+        # the main thread is in `waiting`, which ends by itself if a rank is lost, or still joins
+        self._waits = True
         self._lock = threading.Lock()
         self._noticed = threading.Event()
         self._acknowledged = threading.Event()
         self._stop = threading.Event()
         self._lines: dict[int, tuple[Line, Member]] = {}
         if size > 1:
-            if rank == 0:
-                self._wait_for_others(size, publish)
-            else:
-                self._join(host, read)
+            try:
+                if rank == 0:
+                    self._wait_for_others(size, publish)
+                else:
+                    self._join(host, read)
+            except BaseException:
+                self._hang_up()
+                raise
+            finally:
+                self._waits = False
             threading.Thread(target=self._follow, name="watch", daemon=True).start()
 
     def check(self) -> None:
         """Raises DistributedError if a rank is lost."""
         if self.lost is not None:
-            self._acknowledged.set()
+            self.acknowledge()
             raise errors.DistributedError(self.lost)
+
+    def acknowledge(self) -> None:
+        """The main thread knows, and ends in order: however long it saves, the process is not ended under it."""
+        self._acknowledged.set()
 
     def wait_for_news(self, seconds: float = 5.0) -> None:
         """Until a rank is lost, but no longer than this."""
@@ -139,7 +151,7 @@ class Watch:
     def _explain(self, error: RuntimeError) -> errors.DistributedError:
         """The connection of a collective may be closed before the news comes which rank is lost."""
         self.wait_for_news(10.0)
-        self._acknowledged.set()
+        self.acknowledge()
         return (
             errors.collective_failed(error)
             if self.lost is None
@@ -159,7 +171,7 @@ class Watch:
             if all(line.is_done for line, _ in self._lines.values()):
                 break
             time.sleep(0.02)
-        self._acknowledged.set()
+        self.acknowledge()
         self._stop.set()
 
     # ---- joining
@@ -168,37 +180,50 @@ class Watch:
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
         server = socket.create_server(("", 0), family=family, backlog=size, dualstack_ipv6=both)
-        server.settimeout(JOIN_SECONDS)
-        port = server.getsockname()[1]
-        publish("watch", json.dumps({"port": port, "token": self.token}))
-        try:
+        publish("watch", json.dumps({"port": server.getsockname()[1], "token": self.token}))
+        deadline = time.monotonic() + self._seconds
+        with server, selectors.DefaultSelector() as selector:
+            selector.register(server, selectors.EVENT_READ)
             while len(self._lines) < size - 1:
-                connection, _ = server.accept()
-                connection.settimeout(10.0)
-                line = Line(connection)
-                hello = next(iter(line.receive() or []), {})
-                if hello.get("token") != self.token:  # nobody else counts as a rank
-                    line.close()
-                    continue
-                member = Member(hello["rank"], hello["host"], hello["pid"])
-                self._lines[member.rank] = line, member
-                connection.settimeout(None)
-                line.send(joined=True, **vars(self.me))
-        except TimeoutError:
-            missing = sorted(set(range(1, size)) - set(self._lines))
-            raise errors.ranks_missing(missing, seconds=JOIN_SECONDS) from None
-        finally:
-            server.close()
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    self._end_without(sorted(set(range(1, size)) - set(self._lines)))
+                for key, _ in selector.select(left):
+                    if key.data is None:
+                        self._welcome(server, selector)
+                    else:
+                        self._read_from(key.data)
+                self.check()  # one that had joined may be lost while others are still to come
+
+    def _welcome(self, server: socket.socket, selector: selectors.BaseSelector) -> None:
+        """Let somebody in who knows the token; nobody else counts as a rank."""
+        connection, _ = server.accept()
+        connection.settimeout(10.0)
+        line = Line(connection)
+        hello = next(iter(line.receive() or []), {})
+        if hello.get("token") != self.token:
+            line.close()
+            return
+        member = Member(hello["rank"], hello["host"], hello["pid"])
+        self._lines[member.rank] = line, member
+        connection.settimeout(None)
+        selector.register(connection, selectors.EVENT_READ, member.rank)
+        line.send(joined=True, **vars(self.me))
+
+    def _end_without(self, missing: list[int]) -> NoReturn:
+        error = errors.ranks_missing(missing, seconds=self._seconds)
+        self.say_failed(str(error))
+        raise error
 
     def _join(self, host: str, read: Callable[[str], bytes]) -> None:
-        deadline = time.monotonic() + JOIN_SECONDS
+        deadline = time.monotonic() + self._seconds
         while time.monotonic() < deadline:
             found = json.loads(read("watch"))
             with suppress(OSError):  # a run that has ended
                 if self._find(host, **found):
                     return
             time.sleep(0.2)
-        raise errors.ranks_missing([0], seconds=JOIN_SECONDS)
+        raise errors.ranks_missing([0], seconds=self._seconds)
 
     def _find(self, host: str, *, port: int, token: str) -> bool:
         """Connect to rank 0. Returns whether it was there."""
@@ -223,6 +248,9 @@ class Watch:
                 for key, _ in selector.select(timeout=0.2):
                     if not self._read_from(key.data):
                         selector.unregister(key.fileobj)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         for line, _ in self._lines.values():
             line.close()
 
@@ -248,8 +276,10 @@ class Watch:
                 line.send(lost=rank, why=why)
         with self._lock:
             self.lost = why
-            if not self._waits:
-                _thread.interrupt_main()
+            is_told = self._waits or self._acknowledged.is_set()
+            if not is_told and callable(signal.getsignal(signal.SIGINT)):
+                # a true signal, which ends a call that blocks too
+                signal.pthread_kill(cast(int, threading.main_thread().ident), signal.SIGINT)
         self._noticed.set()
         threading.Thread(target=self._give_up, name="watch-exit", daemon=True).start()
 

@@ -78,6 +78,14 @@ def other_parameters(names: Iterable[str], *, rank: int) -> DistributedError:
     )
 
 
+def cannot_sum(name: str, *, found: type) -> ConfigError:
+    return ConfigError(
+        f"`components.{name}` cannot be trained in several processes: its parameters are in a `{found.__name__}`, and "
+        "only gradients of thinc's layers and of torch modules inside them can be summed. Add it to "
+        "`training.frozen_components`, or train with `python -m spacy train CONFIG`."
+    )
+
+
 def cannot_audit(value: int) -> ConfigError:
     return ConfigError(
         f"`training.logger.audit_every = {value}` works in one process only: it compares whole gradients of the "

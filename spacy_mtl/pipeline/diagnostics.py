@@ -90,6 +90,10 @@ class GradientLog:
             self._pending.append((self.n_batches, pull, kept, counted, true))
         self.n_batches += 1
 
+    def clear(self) -> None:
+        """Forget the batches since the last `take`, without reading them."""
+        self._pending = []
+
     def take(self) -> list[BatchRecord]:
         """The batches since the last call."""
         taken, self._pending = self._pending, []

@@ -117,10 +117,13 @@ class TaskStatistics:
 
 
 def examples_per_loss(head: Any, count: TaskCount, *, n_examples: int) -> int:
-    """Most heads' losses are sums over a batch; some are means over its documents or entities.
+    """Most heads' losses are sums over a batch; some are means over its documents, units or entities.
 
     count: of the batch. n_examples: all of its documents.
     """
+    mean = getattr(head, "gradient_mean", None)
+    if mean:  # its loss is one too
+        return n_examples if mean == "documents" else count.units
     if isinstance(head, TextCategorizer):
         return count.documents if isinstance(head, AnnotatedOnly) else n_examples
     return count.units if isinstance(head, EntityLinker) else 1

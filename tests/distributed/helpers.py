@@ -52,7 +52,7 @@ def heads(**factories: str) -> dict[str, Settings]:
     """Components by name. The transition-based ones have no hidden layer: spaCy always drops a tenth of that."""
     found = {}
     for name, factory in factories.items():
-        settings = head(factory.removeprefix("masked_"))
+        settings = head(factory.removeprefix("masked_").removeprefix("beam_"))
         if settings["model"]["@architectures"].startswith("spacy.TransitionBasedParser"):
             settings["model"]["use_upper"] = False
         found[name] = {**settings, "factory": factory}

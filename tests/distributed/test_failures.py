@@ -16,7 +16,7 @@ from spacy.training import Corpus, Example
 from thinc.api import Config
 
 from spacy_mtl import errors
-from spacy_mtl.distributed import launch, train
+from spacy_mtl.distributed import launch, train, watch
 from spacy_mtl.errors import DistributedError
 
 from ..pipeline.helpers import Settings
@@ -234,6 +234,47 @@ def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pytest.raises(DistributedError, match=r"process 3 of this machine has no GPU, there are"):
         launch.set_device(gpu=True)
+
+
+def test_a_rank_without_a_gpu_is_named_by_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_device(*, gpu: bool) -> None:
+        if rank() == 1:
+            raise errors.no_such_gpu(1, n_gpus=1)
+
+    monkeypatch.setattr(launch, "set_device", set_device)
+
+    def run(number: int) -> None:
+        with launch.joined() as group:
+            group.gather(number)
+
+    ranks = Ranks(run, tmp_path)
+    assert ranks.join(timeout=SOON) == [1, 1]
+    assert re.search(r"Rank 1 \(.+\) has failed: .*has no GPU", ranks.said(0))
+
+
+def test_whoever_is_interrupted_has_the_time_to_end_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of a call that blocks; then it may save for as long as it takes."""
+    monkeypatch.setattr(watch, "GRACE_SECONDS", 0.5)
+
+    def run(number: int) -> None:
+        with launch.joined():
+            if number == 1:
+                time.sleep(1.0)
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                time.sleep(1000.0)
+            finally:
+                time.sleep(1.5)
+                (tmp_path / "saved").touch()
+
+    ranks = Ranks(run, tmp_path)
+    assert ranks.join(timeout=SOON) == [1, -signal.SIGKILL]
+    assert (tmp_path / "saved").exists()
+    assert "DistributedError: Rank 1 (process" in ranks.said(0)
 
 
 def test_ranks_that_do_not_come_are_named() -> None:

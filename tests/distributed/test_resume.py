@@ -16,9 +16,11 @@ import spacy
 import srsly
 from spacy import registry
 from spacy.language import Language
-from thinc.api import Config
+from spacy.training.initialize import init_nlp
+from thinc.api import Config, Optimizer
 
-from spacy_mtl.distributed import checkpoint
+from spacy_mtl.distributed import checkpoint, launch
+from spacy_mtl.distributed.checkpoint import Progress
 
 from ..pipeline.helpers import Settings
 from .helpers import distance, heads, make_training, start, train_together, weights, write_corpora
@@ -60,7 +62,7 @@ def make_config(encoder: Path, corpora: Path, *, steps: int, **shared: Any) -> C
 
 def assert_same(a: Path, b: Path) -> None:
     found = distance(weights(a), weights(b))
-    assert {name: d for name, d in found.items() if d > 0} == {}
+    assert {name: d for name, d in found.items() if d != 0} == {}
 
 
 @pytest.fixture
@@ -118,26 +120,35 @@ def test_a_checkpoint_is_read_by_the_same_training_only(
     )
     assert_not_resumed(config, output, "corpora and batches are not those", **{"batcher.size": 61})
     assert_not_resumed(config, output, "corpora and batches are not those", eval_frequency=4)
+    assert_not_resumed(config, output, "corpora and batches are not those", max_steps=2)
     damaged = output / checkpoint.FOLDER / checkpoint.OPTIMIZER
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert_not_resumed(config, output, "is damaged")
 
 
+@pytest.mark.slow
 def test_processes_that_torchrun_starts_again_resume_by_themselves(
     encoder_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the first evaluation; nothing is trained anew, so the killer does not strike again."""
+    """From the first evaluation; nothing is trained anew, so the killer does not strike again.
+
+    Another torchrun, which has been started later, starts anew.
+    """
     config = make_config(encoder_path, corpora, steps=2)
     monkeypatch.setenv(KILLED_AT, "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert start(config, corpora / "out").join() == [1, -signal.SIGKILL]
     state = corpora / "out" / "checkpoint" / "state.json"
     before = state.stat().st_mtime_ns
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     monkeypatch.setenv(KILLED_AT, "3")
     train_together(config, corpora / "out")
     assert state.stat().st_mtime_ns == before
     resumed = spacy.load(corpora / "out" / "model-last").get_pipe("shared_transformer")
     assert resumed.cfg["steps"] == 3  # type: ignore[attr-defined]
+    monkeypatch.setattr(launch, "_started", lambda pid: "later")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    train_together(config, corpora / "out")
+    assert state.stat().st_mtime_ns != before
 
 
 def assert_not_resumed(config: Config, output: Path, reason: str, **training: Any) -> None:
@@ -155,6 +166,7 @@ def assert_not_resumed(config: Config, output: Path, reason: str, **training: An
     assert ranks.join() == [1, 1]
     assert reason in ranks.said(0)
     assert (copy / checkpoint.FOLDER / checkpoint.STATE).exists()
+    assert_same(output / "model-last", copy / "model-last")
 
 
 def test_the_old_checkpoint_is_found_if_the_new_one_was_cut_short(tmp_path: Path) -> None:
@@ -164,5 +176,46 @@ def test_the_old_checkpoint_is_found_if_the_new_one_was_cut_short(tmp_path: Path
     (tmp_path / "checkpoint.old").mkdir()
     (tmp_path / "checkpoint.old" / checkpoint.STATE).touch()
     assert checkpoint.find(folder) == tmp_path / "checkpoint.old"
+    (tmp_path / "checkpoint.new" / checkpoint.STATE).touch()
+    assert checkpoint.find(folder) == tmp_path / "checkpoint.new"
     checkpoint.clear(folder)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", ["before the first rename", "between two renames"])
+def test_a_save_that_is_cut_short_leaves_the_checkpoint_before_it(
+    cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the save before it was cut short as well."""
+    nlp, folder = spacy.blank("en"), tmp_path / "checkpoint"
+    save(nlp, folder, step=0)
+    folder.rename(tmp_path / "checkpoint.old")
+    if cut == "between two renames":
+        save(nlp, folder, step=1)
+        folder.rename(tmp_path / "checkpoint.new")
+
+    def fail(*args: Any) -> None:
+        raise OSError("The disk is full.")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        save(nlp, folder, step=2)
+    found = checkpoint.find(folder)
+    assert found is not None
+    step = checkpoint.read_progress(found, world_size=1).step
+    assert step == (1 if cut == "between two renames" else 0)
+
+
+def save(nlp: Language, folder: Path, *, step: int) -> None:
+    checkpoint.save(folder, nlp, Optimizer(0.1), Progress(world_size=1, step=step))
+
+
+def test_the_loss_scale_of_fp16_is_in_the_checkpoint(encoder_path: Path, corpora: Path) -> None:
+    pipelines = [init_nlp(make_config(encoder_path, corpora, steps=1)) for _ in range(2)]
+    scales = [nlp.get_pipe("shared_transformer").shim.loss_scale for nlp in pipelines]  # type: ignore[attr-defined]
+    scales[0].value, scales[0].good_steps = 1024.0, 77
+    folder = corpora / "checkpoint"
+    save(pipelines[0], folder, step=0)
+    progress = checkpoint.read_progress(folder, world_size=1)
+    checkpoint.load_into(pipelines[1], Optimizer(0.1), progress, folder)
+    assert (scales[1].value, scales[1].good_steps) == (1024.0, 77)

@@ -8,8 +8,11 @@ import pytest
 import spacy
 from spacy.language import Language
 from spacy.training import Example
+from thinc.shims import Shim
 
+from spacy_mtl.distributed.gradients import check_gradients
 from spacy_mtl.distributed.means import MeanGradients, mean_heads
+from spacy_mtl.distributed.replica import _weight
 from spacy_mtl.distributed.transitions import Cuts, make_exact
 from spacy_mtl.errors import ConfigError
 from spacy_mtl.pipeline.heads.masked_textcat import MaskedTextCategorizer
@@ -41,7 +44,7 @@ def examples_of(nlp: Language) -> list[Example]:
 def make_head(name: str, **settings: Any) -> tuple[Language, Any]:
     """A pipeline of one head with a tok2vec of its own."""
     nlp = spacy.blank("en")
-    plain = name.removeprefix("masked_")
+    plain = name.removeprefix("masked_").removeprefix("beam_")
     model = {**heads(**{name: name})[name]["model"], "tok2vec": TOK2VEC}
     component = nlp.add_pipe(name, config={"model": model, **HEADS[plain], **settings})
     nlp.initialize(lambda: examples_of(nlp))
@@ -117,6 +120,29 @@ def test_parts_of_a_mean_are_weighed_by_what_they_saw() -> None:
     assert all(np.abs(rest).max() < 1e-4 for rest in whole.values())
 
 
+def test_the_loss_of_a_mean_is_weighed_by_what_a_part_saw() -> None:
+    nlp, component = make_head("masked_tagger")
+    batch = examples_of(nlp)
+    component.__class__ = type("Odd", (component.__class__,), {"gradient_mean": "documents"})
+    assert [_weight(component, part) for part in (batch[:1], batch)] == [1, len(batch)]
+    component.__class__.gradient_mean = "units"
+    assert _weight(component, batch) == sum(len(eg.predicted) for eg in batch)
+
+
+def test_a_component_whose_gradients_cannot_be_found_is_refused() -> None:
+    """Unless it is frozen."""
+    nlp, component = make_head("masked_textcat")
+    check_gradients(nlp)
+    shim = Shim(object())
+    component.model.layers[0].shims.append(shim)
+    with pytest.raises(ConfigError, match=r"`components.masked_textcat` cannot .* a `Shim`"):
+        check_gradients(nlp)
+    component.model = object()
+    with pytest.raises(ConfigError, match=r"`components.masked_textcat` cannot .* a `object`"):
+        check_gradients(nlp)
+    check_gradients(nlp, exclude=["masked_textcat"])
+
+
 def test_another_kind_of_mean_is_refused() -> None:
     nlp, component = make_head("masked_textcat")
     component.__class__ = type("Odd", (MaskedTextCategorizer,), {"gradient_mean": "tokens"})
@@ -136,12 +162,25 @@ def test_ranks_draw_as_many_random_numbers_as_one_process() -> None:
     random.seed(0)
     component.update(batch)
     expected = random.getstate()
-    for part in (batch[:1], batch[1:]):
+    for part in (batch[:1], batch[1:], []):
         random.seed(0)
-        component.update(part)
-        cuts.catch_up(batch, part)
+        with cuts.drawn(batch):
+            component.update(part)
         assert random.getstate() == expected
-    random.seed(0)
-    cuts.catch_up(batch)
-    assert random.getstate() == expected
     assert Cuts(nlp, exclude=["masked_ner"]).count(batch) == 0
+
+
+@pytest.mark.parametrize("name", ["beam_ner", "beam_parser"])
+def test_ranks_draw_alike_whether_or_not_a_beam_searches(name: str) -> None:
+    """Each rank decides for itself, with the generator of its dropout."""
+    nlp, component = make_head(name, beam_update_prob=0.5)
+    batch = examples_of(nlp)
+    cuts = Cuts(nlp)
+    found = set()
+    for seed in range(8):
+        np.random.seed(seed)
+        random.seed(0)
+        with cuts.drawn(batch):
+            component.update(batch)
+        found.add(random.getstate())
+    assert len(found) == 1

@@ -38,10 +38,10 @@ def closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-def join(rank: int, values: dict[str, str]) -> Watch:
+def join(rank: int, values: dict[str, str], *, size: int = 2) -> Watch:
     return Watch(
         rank,
-        2,
+        size,
         host="localhost",
         publish=values.__setitem__,
         read=lambda key: values[key].encode(),
@@ -67,6 +67,38 @@ def test_a_process_that_never_finds_rank_0_says_so(monkeypatch: pytest.MonkeyPat
     values = {"watch": json.dumps({"port": closed_port(), "token": STALE})}
     with pytest.raises(DistributedError, match=r"Rank `0` did not connect"):
         join(1, values)
+
+
+def test_a_rank_that_dies_while_others_are_awaited_is_named() -> None:
+    values: dict[str, str] = {}
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(join, 0, values, size=3)
+        while "watch" not in values:
+            time.sleep(0.01)
+        found = json.loads(values["watch"])
+        with socket.create_connection(("localhost", found["port"]), 20) as second:
+            hello = {"token": found["token"], "rank": 1, "host": "here", "pid": 123}
+            second.sendall(json.dumps(hello).encode() + b"\n")
+            assert b"joined" in second.recv(1000)
+        with pytest.raises(DistributedError, match=r"Rank 1 \(process 123 on `here`\) has died"):
+            first.result(timeout=20)
+
+
+def test_those_who_came_are_told_who_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "JOIN_SECONDS", 1.0)
+    values: dict[str, str] = {}
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(join, 0, values, size=3)
+        while "watch" not in values:
+            time.sleep(0.01)
+        found = json.loads(values["watch"])
+        with socket.create_connection(("localhost", found["port"]), 20) as second:
+            hello = {"token": found["token"], "rank": 1, "host": "here", "pid": 123}
+            second.sendall(json.dumps(hello).encode() + b"\n")
+            with pytest.raises(DistributedError, match=r"Rank `2` did not connect"):
+                first.result(timeout=20)
+            said = second.recv(10_000)
+    assert b"Rank `2` did not connect" in said
 
 
 def test_a_caller_without_the_token_is_no_rank() -> None:
