@@ -27,7 +27,7 @@ import torch
 import typer
 from environment import describe
 from spacy.training import Example
-from training import prepare
+from training import finish_update, prepare
 from training_step import make_config
 
 from spacy_mtl.distributed.gradients import broadcast_values
@@ -71,8 +71,7 @@ class Trainer:
     def _step(self, pipeline: Any, batch: list[Example]) -> Cost:
         clock, processor = time.perf_counter(), time.process_time()
         pipeline.update(batch, drop=0.1, sgd=False, losses={}, exclude=[], annotates=[])
-        for _, pipe in pipeline.pipeline:
-            pipe.finish_update(self.optimizer)
+        finish_update(pipeline, self.optimizer)
         return Cost(time.perf_counter() - clock, time.process_time() - processor)
 
 

@@ -24,7 +24,7 @@ import typer
 from mix_scores import SCORES, SOURCES, TITLES, make_config, set_ner
 from spacy.tokens import DocBin
 from thinc.api import Config
-from training import load_results, prepare, set_updates, spread, store_results
+from training import finish_update, load_results, prepare, set_updates, spread, store_results
 
 ROOT = Path(__file__).parent
 TASKS = ["tagger", "ner", "textcat"]
@@ -91,8 +91,7 @@ def run(config: Config, n_documents: int, *, passes: int, evaluations: int) -> d
     curve = []
     for step, (_, batch) in enumerate(islice(batches(), updates), 1):
         nlp.update(batch, drop=nlp.config["training"]["dropout"], sgd=False)
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(optimizer)
+        finish_update(nlp, optimizer)
         optimizer.step_schedules()
         if step % every == 0 or step == updates:
             scores = nlp.evaluate(dev_corpus(nlp))

@@ -93,6 +93,7 @@ def train(
     from spacy.tokens import Doc
     from spacy.training import Example
     from thinc.api import Adam
+    from training import finish_update
 
     (nlp,), result = load(folder, names)
     teacher = nlp.pipe(documents(folder, length=length, total=words, seed=seed), batch_size=BATCH)
@@ -108,8 +109,7 @@ def train(
             plain = Doc(nlp.vocab, words=[token.text for token in gold], spaces=spaces)
             batch.append(Example(plain, gold))
         nlp.update(batch, drop=0.1, sgd=False)
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(optimizer)
+        finish_update(nlp, optimizer)
     return {**result, "peak_mb": peak_mb(), "after_mb": rss_mb()}
 
 

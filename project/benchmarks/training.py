@@ -90,6 +90,13 @@ def prepare(
     return nlp, batches, T["optimizer"], dev_corpus
 
 
+def finish_update(nlp: Any, optimizer: Any) -> None:
+    """Step all components that are trained."""
+    for _, pipe in nlp.pipeline:
+        if hasattr(pipe, "finish_update"):
+            pipe.finish_update(optimizer)
+
+
 def run(config: Config, updates: int) -> Result:
     """What `run_pipeline` finds."""
     return run_pipeline(config, updates)[-1]
@@ -110,8 +117,7 @@ def run_pipeline(config: Config, updates: int) -> tuple[Language, Callable[..., 
     words = 0
     for _, batch in islice(batches(), updates):
         nlp.update(batch, drop=dropout, sgd=False)
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(optimizer)
+        finish_update(nlp, optimizer)
         optimizer.step_schedules()
         words += sum(len(example) for example in batch)
         for name, head in heads.items():

@@ -21,7 +21,7 @@ import typer
 from environment import describe
 from spacy import util
 from spacy.training import Example
-from training import prepare, set_updates
+from training import finish_update, prepare, set_updates
 
 import spacy_mtl.encoder.transformer as encoder
 from spacy_mtl.balancing import BALANCERS
@@ -123,8 +123,7 @@ def main(
         inside.seconds = 0.0
         start = clock()
         nlp.update(fresh, drop=0.1, sgd=False)
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(optimizer)
+        finish_update(nlp, optimizer)
         return clock() - start, inside.seconds
 
     variants: dict[str, Callable[[], Any]] = {
