@@ -27,15 +27,18 @@ from .layers import is_checkpointed
 _FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
 
-def reads_flat(model: PreTrainedModel) -> bool:
-    """True for an encoder that this module can run: absolute positions, torch's attention, nothing computed again."""
+def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
+    """True for an encoder that this module can run: absolute positions, torch's attention, nothing computed again.
+
+    train: whether there will be a backward pass. Looking for layers that are computed again then takes a while.
+    """
     config = model.config
     return (
         config.model_type in _FAMILIES
         and config._attn_implementation == "sdpa"
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and not getattr(config, "is_decoder", False)
-        and not is_checkpointed(model)
+        and not (train and is_checkpointed(model))
     )
 
 
@@ -54,18 +57,35 @@ def runs(batches: Sequence[MicroBatch], budget: int) -> Iterator[list[MicroBatch
         yield gathered
 
 
+@dataclass(frozen=True)
+class FlatRow:
+    """Some micro-batches as one row. ids, positions: [wordpieces], as the encoder's tables have them."""
+
+    ids: Tensor
+    positions: Tensor
+    groups: "list[Group]"
+
+    @classmethod
+    def of(
+        cls, model: PreTrainedModel, batches: Sequence[MicroBatch], device: torch.device
+    ) -> "FlatRow":
+        inside = [_inside(batch) for batch in batches]
+        ids = np.concatenate([batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)])
+        positions = np.concatenate([kept.nonzero()[1] for kept in inside]) + _first_position(model)
+        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
+        return cls(moved[0], moved[1], [Group.of(batch, device) for batch in batches])
+
+
 def encode_flat(
     model: PreTrainedModel, batches: Sequence[MicroBatch], device: torch.device, *, every: bool
 ) -> list[Tensor]:
     """Run some micro-batches as one flat row. Returns [wordpieces, width] of the last layer, or of all."""
-    groups = [_Group.of(batch, device) for batch in batches]
-    ids = torch.cat([torch.from_numpy(b.ids[_inside(b)]) for b in batches])
-    positions = torch.cat([torch.from_numpy(_inside(b).nonzero()[1]) for b in batches])
-    row = ids[None].to(device, non_blocking=True)
-    with _AttentionWithin(groups):
+    flat = FlatRow.of(model, batches, device)
+    row = flat.ids[None]
+    with _AttentionWithin(flat.groups):
         output = model(
             input_ids=row,
-            position_ids=positions[None].to(device, non_blocking=True) + _first_position(model),
+            position_ids=flat.positions[None],
             token_type_ids=torch.zeros_like(row),
             output_hidden_states=every,
         )
@@ -84,7 +104,7 @@ def _first_position(model: PreTrainedModel) -> int:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Windows that attend to themselves in one call.
 
     n: their wordpieces. shape: rows, and length of the longest. source: [rows * longest] the wordpiece that stands
@@ -99,7 +119,7 @@ class _Group:
     mask: Tensor | None = None
 
     @classmethod
-    def of(cls, batch: MicroBatch, device: torch.device) -> "_Group":
+    def of(cls, batch: MicroBatch, device: torch.device) -> "Group":
         rows, longest = batch.ids.shape
         n = int(batch.lengths.sum())
         if n == rows * longest:
@@ -121,6 +141,26 @@ class _Group:
         return flat if self.kept is None else _take(flat, self.kept)
 
 
+def attend(
+    groups: Sequence[Group],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention within each window. All are [wordpieces, heads, size]."""
+    found = []
+    start = 0
+    for group in groups:
+        q, k, v = (group.spread(x[start : start + group.n]) for x in (query, key, value))
+        attended = scaled_dot_product_attention(q, k, v, group.mask, dropout, scale=scale)
+        found.append(group.gather(attended))
+        start += group.n
+    return torch.cat(found) if len(found) > 1 else found[0]
+
+
 def _take(flat: Tensor, places: Tensor) -> Tensor:
     """`flat[places]`, whose backward pass is fast on a processor too: that of an embedding."""
     return embedding(places, flat.flatten(1)).view(-1, *flat.shape[1:])
@@ -129,7 +169,7 @@ def _take(flat: Tensor, places: Tensor) -> Tensor:
 class _AttentionWithin(TorchFunctionMode):
     """Inside, torch's attention over one flat row is attention within each window of it."""
 
-    def __init__(self, groups: Sequence[_Group]) -> None:
+    def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__()
         self._groups = groups
 
@@ -158,13 +198,5 @@ class _AttentionWithin(TorchFunctionMode):
         assert query.shape[0] == 1
         assert not is_causal
         assert not enable_gqa
-        flat = [x[0].transpose(0, 1) for x in (query, key, value)]  # [wordpieces, heads, size]
-        found = []
-        start = 0
-        for group in self._groups:
-            q, k, v = (group.spread(x[start : start + group.n]) for x in flat)
-            attended = scaled_dot_product_attention(q, k, v, group.mask, dropout_p, scale=scale)
-            found.append(group.gather(attended))
-            start += group.n
-        whole = torch.cat(found) if len(found) > 1 else found[0]
-        return whole.transpose(0, 1)[None]
+        flat = [x[0].transpose(0, 1) for x in (query, key, value)]
+        return attend(self._groups, *flat, dropout=dropout_p, scale=scale).transpose(0, 1)[None]

@@ -1,11 +1,15 @@
 """The encoder's forward pass: micro-batches of wordpieces in, token vectors out."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..types import EncoderInput, MicroBatch, Pooling
 from .attention import encode_flat, runs
+from .direct import encode_directly, layers_of
 from .dropout import fast_dropout
 from .embeddings import looked_up_once
 from .pooling import pool
@@ -42,20 +46,24 @@ def encode_layers(
         fast_dropout(model, device),
     ):
         if inputs.flat:
+            layers = layers_of(model)
+            read: Callable[..., list[Tensor]] = encode_flat
+            if layers is not None:
+                read = partial(encode_directly, layers=layers)
             encoded = [
-                encode_flat(model, run, device, every=every)
+                read(model, batches=run, device=device, every=every)
                 for run in runs(inputs.micro_batches, inputs.budget)
             ]
         else:
             encoded = [_encode(model, b, device, every=every) for b in inputs.micro_batches]
     links = torch.from_numpy(inputs.links).to(device, non_blocking=True)
     lengths = torch.from_numpy(inputs.token_lengths).to(device, non_blocking=True)
-    layers = []
+    found = []
     for rows in zip(*encoded, strict=True):
-        hidden = torch.cat(rows)
+        hidden = torch.cat(rows) if len(rows) > 1 else rows[0]
         hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
-        layers.append(pool(hidden, links, lengths, pooling))
-    return layers
+        found.append(pool(hidden, links, lengths, pooling))
+    return found
 
 
 def _encode(

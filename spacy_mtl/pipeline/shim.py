@@ -24,6 +24,7 @@ from ..encoder.huggingface import (
     load_pretrained,
 )
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze
+from ..encoder.packed import forget
 from ..encoder.precision import LossScale, resolve_precision
 from ..encoder.transformer import count_layers, encode_layers
 from ..text.cache import WordpieceCache
@@ -177,7 +178,7 @@ class EncoderShim(Shim):
     # ---- forward and backward
 
     def prepare(self, docs: list[Doc], *, again: bool = False) -> EncoderInput:
-        """Docs to padded micro-batches of wordpieces. again: they are likely to come again, as in training."""
+        """Docs to padded micro-batches of wordpieces. again: for training, where they are likely to come again."""
         encoder = self.require()
 
         def split_some(places: Iterable[int]) -> list[TextPieces]:
@@ -191,7 +192,7 @@ class EncoderShim(Shim):
             pieces = gather(split_some(range(len(docs))))
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
         kind = "cpu" if self.device.type == "cpu" else "gpu"
-        costs = COSTS[kind, reads_flat(encoder.model)]
+        costs = COSTS[kind, reads_flat(encoder.model, train=again)]
         budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
         costs = replace(costs, max_batch_wordpieces=budget)
         return pack(pieces, windows, encoder.affixes, **asdict(costs))
@@ -237,6 +238,7 @@ class EncoderShim(Shim):
         The backward pass takes the gradient of these, or of all layers, [n_layers, T, width]. Gradients add up in the
         parameters until `finish_update`.
         """
+        self._forget_copies()
         with torch.enable_grad():
             layers = self._encode(fwd_args, train=True)
         self.layers = [torch2xp(Y.detach()) for Y in layers] if self.every_layer else []
@@ -305,7 +307,9 @@ class EncoderShim(Shim):
     def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:
         """[T, width] of the last layer, or of all if `every_layer`."""
         model = self.require().model
-        model.train(train and not self.is_frozen)
+        training = train and not self.is_frozen
+        if model.training != training:  # it walks through all modules
+            model.train(training)
         pooling = cast(Pooling, self.settings.pooling)
         return encode_layers(
             model, inputs, pooling=pooling, dtype=self.dtype, every=self.every_layer
@@ -345,6 +349,7 @@ class EncoderShim(Shim):
                 cast(Any, torch2xp(cast(torch.Tensor, parameter.grad))),
             )
             parameter.data = xp2torch(value, device=parameter.device)
+        self._forget_copies()
         self.drop_gradients()
 
     @contextlib.contextmanager
@@ -357,10 +362,16 @@ class EncoderShim(Shim):
                 backup[name] = parameter.data
                 parameter.data = xp2torch(params[(self.id, name)], device=parameter.device).clone()
         try:
+            self._forget_copies()
             yield
         finally:
             for name, value in backup.items():
                 named[name].data = value
+            self._forget_copies()
+
+    def _forget_copies(self) -> None:
+        if self.encoder is not None:
+            forget(self.encoder.model)
 
     # ---- device, bytes, copies
 

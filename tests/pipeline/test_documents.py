@@ -1,5 +1,6 @@
 """Any mix of documents: empty ones, blank ones, long ones, in any company (law 3)."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +172,32 @@ def test_another_encoder_forgets_the_wordpieces_of_the_last(
     shim.from_files(shared(other).shim.to_files())
     expected = shared(other).shim.prepare(docs).micro_batches[0].ids
     np.testing.assert_array_equal(shim.prepare(docs, again=True).micro_batches[0].ids, expected)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["an encoder's own optimizer", "thinc's"])
+def test_a_prediction_reads_the_weights_of_the_moment(own: bool, encoder_path: Path) -> None:
+    """A processor keeps a copy of them for short texts, and thinc writes to them behind torch's back."""
+    settings = {"optimizer": {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": 0.01}}
+    nlp = make_nlp(encoder_path, **(settings if own else {}))
+    optimizer = nlp.resume_training()
+    shim = shared(nlp).shim
+
+    def check() -> NDArray[np.float32]:
+        found = vectors(nlp(TEXTS[0]))
+        fresh = shim.copy()
+        expected = fresh.predict(fresh.prepare([nlp.make_doc(TEXTS[0])]))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        return found
+
+    seen = [check()]
+    for _ in range(3):
+        nlp.update(make_examples(nlp.vocab), sgd=optimizer)
+        shared(nlp).finish_batch()
+        seen.append(check())
+    name = "encoder.layer.0.output.dense.weight"
+    weight = dict(shim.require().model.named_parameters())[name]
+    with shared(nlp).model.use_params({(shim.id, name): weight.detach().numpy() * 50}):
+        seen.append(check())
+    check()
+    for one, other in itertools.pairwise((seen[0], seen[-2], seen[-1])):  # heads begin with zeros
+        assert np.abs(one - other).max() > 1e-3

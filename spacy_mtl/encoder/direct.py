@@ -1,0 +1,172 @@
+"""Prediction with encoders of the BERT family: their layers' parameters, without their modules' own code.
+
+For a short text what Python does between the matrix products takes as long as these: modules, hooks, masks, output
+classes. Here it is some ten calls a layer, and sums are written over what is not needed any more. The numbers are
+those of Hugging Face's modules. Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
+layers) is left to the modules.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, gelu, layer_norm, linear
+from transformers import PreTrainedModel
+
+from ..types import MicroBatch
+from . import packed
+from .attention import FlatRow, Group, attend
+
+Products = Callable[[Sequence[nn.Linear], Tensor], Sequence[Tensor]]
+_HOME = "transformers.models."
+
+
+class NotPlain(Exception):  # noqa: N818
+    """Some part of an encoder is not Hugging Face's own."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's parts. activation: works in place if it can."""
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    attended: nn.Linear
+    attended_norm: nn.LayerNorm
+    wide: nn.Linear
+    activation: Callable[[Tensor], Tensor]
+    narrow: nn.Linear
+    narrow_norm: nn.LayerNorm
+    n_heads: int
+
+    @classmethod
+    def of(cls, layer: Any) -> "Layer":
+        attention, wide, narrow = (
+            _home(layer.attention),
+            _home(layer.intermediate),
+            _home(layer.output),
+        )
+        mixed, attended = _home(attention.self), _home(attention.output)
+        return cls(
+            query=_plain(mixed.query, nn.Linear),
+            key=_plain(mixed.key, nn.Linear),
+            value=_plain(mixed.value, nn.Linear),
+            attended=_plain(attended.dense, nn.Linear),
+            attended_norm=_plain(attended.LayerNorm, nn.LayerNorm),
+            wide=_plain(wide.dense, nn.Linear),
+            activation=_in_place(wide.intermediate_act_fn),
+            narrow=_plain(narrow.dense, nn.Linear),
+            narrow_norm=_plain(narrow.LayerNorm, nn.LayerNorm),
+            n_heads=int(mixed.num_attention_heads),
+        )
+
+    @property
+    def linear(self) -> list[nn.Linear]:
+        """All linear layers."""
+        return [self.query, self.key, self.value, self.attended, self.wide, self.narrow]
+
+    def __call__(self, X: Tensor, groups: Sequence[Group], products: Products) -> Tensor:
+        """[wordpieces, width] to the same."""
+        split = (len(X), self.n_heads, -1)
+        q, k, v = (Y.view(split) for Y in products((self.query, self.key, self.value), X))
+        (H,) = products((self.attended,), attend(groups, q, k, v).reshape(len(X), -1))
+        H = _norm(self.attended_norm, _add(H, X))
+        (wide,) = products((self.wide,), H)
+        (new,) = products((self.narrow,), self.activation(wide))
+        return _norm(self.narrow_norm, _add(new, H))
+
+
+def layers_of(model: PreTrainedModel) -> list[Layer] | None:
+    """The layers of an encoder that is read flat; None if one is not as Hugging Face has made it, or in training."""
+    if model.training or torch.is_grad_enabled():
+        return None
+    try:
+        whole: Any = _home(model)
+        _embeddings_of(whole)
+        return [Layer.of(_home(layer)) for layer in _home(whole.encoder).layer]
+    except NotPlain:
+        return None
+
+
+def encode_directly(
+    model: PreTrainedModel,
+    layers: Sequence[Layer],
+    batches: Sequence[MicroBatch],
+    device: torch.device,
+    *,
+    every: bool,
+) -> list[Tensor]:
+    """As `encode_flat`, without a graph. layers: from `layers_of`."""
+    flat = FlatRow.of(model, batches, device)
+    word, position, kind, norm, project = _embeddings_of(model)
+    X = embedding(flat.ids, word.weight) + kind.weight[0]
+    X = _norm(norm, X.add_(embedding(flat.positions, position.weight)))
+    if project is not None:
+        X = linear(X, project.weight, project.bias)
+    products: Products = _products
+    if len(X) <= packed.FEW_ROWS and packed.can_pack([p for layer in layers for p in layer.linear]):
+        products = packed.products
+    found = [X]
+    for layer in layers:
+        X = layer(X, flat.groups, products)
+        found.append(X)
+    return found if every else found[-1:]
+
+
+def _embeddings_of(
+    model: Any,
+) -> tuple[nn.Embedding, nn.Embedding, nn.Embedding, nn.LayerNorm, nn.Linear | None]:
+    """Tables of wordpieces, positions and types, their LayerNorm, and what brings them to the layers' width."""
+    part = _home(model.embeddings)
+    project = getattr(model, "embeddings_project", None)
+    return (
+        _plain(part.word_embeddings, nn.Embedding),
+        _plain(part.position_embeddings, nn.Embedding),
+        _plain(part.token_type_embeddings, nn.Embedding),
+        _plain(part.LayerNorm, nn.LayerNorm),
+        None if project is None else _plain(project, nn.Linear),
+    )
+
+
+def _home(module: Any) -> Any:
+    """The module, if it is of a class of Hugging Face's. Raises NotPlain."""
+    if not type(module).__module__.startswith(_HOME):
+        raise NotPlain
+    _check(module)
+    return module
+
+
+def _plain(module: Any, kind: type[Any]) -> Any:
+    """The module, if it is of torch's own class. Raises NotPlain."""
+    if type(module) is not kind or getattr(module, "max_norm", None) is not None:
+        raise NotPlain
+    _check(module)
+    return module
+
+
+def _check(module: nn.Module) -> None:
+    own = vars(module)
+    changed = own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own
+    if changed or own.get("_compiled_call_impl") is not None:
+        raise NotPlain
+
+
+def _in_place(activation: Any) -> Callable[[Tensor], Tensor]:
+    is_gelu = getattr(activation, "act", None) is gelu
+    return torch.ops.aten.gelu_ if is_gelu else activation
+
+
+def _products(parts: Sequence[nn.Linear], X: Tensor) -> Sequence[Tensor]:
+    return [linear(X, part.weight, part.bias) for part in parts]
+
+
+def _norm(part: nn.LayerNorm, X: Tensor) -> Tensor:
+    return layer_norm(X, part.normalized_shape, part.weight, part.bias, part.eps)
+
+
+def _add(new: Tensor, X: Tensor) -> Tensor:
+    """The sum, in the memory of the first; not where autocast has made that one narrower."""
+    return new.add_(X) if new.dtype == X.dtype else new + X
