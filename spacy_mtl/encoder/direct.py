@@ -21,6 +21,9 @@ from .attention import FlatRow, Group, attend
 
 Products = Callable[[Sequence[nn.Linear], Tensor], Sequence[Tensor]]
 _HOME = "transformers.models."
+_CAPTURES = (
+    "transformers.utils.output_capturing"  # its hooks only listen, once all layers were asked for
+)
 
 
 class NotPlain(Exception):  # noqa: N818
@@ -149,8 +152,11 @@ def _plain(module: Any, kind: type[Any]) -> Any:
 
 def _check(module: nn.Module) -> None:
     own = vars(module)
-    changed = own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own
-    if changed or own.get("_compiled_call_impl") is not None:
+    hooks = own["_forward_hooks"]
+    seen = hooks and any(hook.__module__ != _CAPTURES for hook in hooks.values())
+    if seen or own["_forward_pre_hooks"] or "forward" in own:
+        raise NotPlain
+    if own.get("_compiled_call_impl") is not None:
         raise NotPlain
 
 
