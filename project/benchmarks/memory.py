@@ -11,6 +11,7 @@ A rerun replaces the rows of its parts in benchmarks/results/memory.{json,md}.
 """
 
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -198,13 +199,23 @@ def main(
         if not (folder / "words.json").exists():
             text = None if source is None else str(source)
             job("prepare", folder=str(folder), source=text, encoder=encoder, teach=teach, seed=seed)
-        rows = []
+        source_name = json.loads((folder / "words.json").read_text("utf8"))["name"]
         for name in part or PARTS:
-            rows += measure(name, folder, options)
+            rows = [
+                {"source": source_name, "seed": seed, **r} for r in measure(name, folder, options)
+            ]
+            # torch comes with it: later children of this process would inherit its peak of memory
+            writer = multiprocessing.get_context("spawn").Process(target=write, args=(output, rows))
+            writer.start()
+            writer.join()
+            if writer.exitcode:
+                raise typer.Exit(writer.exitcode)
             typer.echo(f"{name}: measured")
-        name = json.loads((folder / "words.json").read_text("utf8"))["name"]
-    rows = [{"source": name, "seed": seed, **row} for row in rows]
-    from rounds import keep, store  # torch comes with it: children would inherit the peak of memory
+
+
+def write(output: Path, rows: list[Row]) -> None:
+    """Put rows in the place of those that are stored already."""
+    from rounds import keep, store
 
     results = keep(output, rows, ("part", "system", "case"))
     store(output, results, "Memory, load time, size", body(results))
