@@ -218,7 +218,8 @@ def write(output: Path, rows: list[Row]) -> None:
     from rounds import keep, store
 
     results = keep(output, rows, ("part", "system", "case"))
-    store(output, results, "Memory, load time, size", body(results))
+    how = "Times are processor time, of all threads."
+    store(output, results, "Memory, load time, size", body(results), how=how)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ def table(header: list[str], rows: list[list[Any]]) -> list[str]:
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
 
 
-def store(path: Path, results: list[Result], title: str, body: list[str]) -> None:
-    """Write JSON and Markdown."""
-    store_results(path, results, title, [conditions(), "", *body])
+def store(
+    path: Path, results: list[Result], title: str, body: list[str], *, how: str | None = None
+) -> None:
+    """Write JSON and Markdown. how: what kind of time it is, if not that of `clock`."""
+    store_results(path, results, title, [how or conditions(), "", *body])
