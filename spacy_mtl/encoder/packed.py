@@ -47,7 +47,9 @@ def products(parts: Sequence[nn.Linear], X: Tensor) -> Sequence[Tensor]:
 
 
 def forget(model: nn.Module) -> None:
-    """Drop the copies: something else than torch may write to the weights."""
+    """Drop the copies. Who writes to weights without torch's counting it has to call this: thinc, fused optimizers."""
+    if not _COPIES:
+        return
     for module in model.modules():
         if isinstance(module, nn.Linear):
             _COPIES.pop(module, None)

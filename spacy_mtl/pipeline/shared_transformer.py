@@ -441,7 +441,7 @@ class SharedTransformer(TrainablePipe):
         gradients = self.shim.take_gradients()
         if gradients:
             self.optimizer.step(self.shim.require().model, gradients)
-        self.shim.drop_gradients()
+        self.shim.end_step()
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Any:
         """The encoder has no loss of its own."""

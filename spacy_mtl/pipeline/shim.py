@@ -238,7 +238,6 @@ class EncoderShim(Shim):
         The backward pass takes the gradient of these, or of all layers, [n_layers, T, width]. Gradients add up in the
         parameters until `finish_update`.
         """
-        self._forget_copies()
         with torch.enable_grad():
             layers = self._encode(fwd_args, train=True)
         self.layers = [torch2xp(Y.detach()) for Y in layers] if self.every_layer else []
@@ -338,6 +337,11 @@ class EncoderShim(Shim):
         """Forget the gradients, so that a parameter without one in the next step is left alone."""
         self.require().model.zero_grad(set_to_none=True)
 
+    def end_step(self) -> None:
+        """After whatever has stepped the weights: their gradients, and copies of the old ones, are done with."""
+        self._forget_copies()
+        self.drop_gradients()
+
     def finish_update(self, optimizer: Optimizer) -> None:
         """Step every parameter that has a gradient, through thinc's optimizer."""
         if self.encoder is None:
@@ -349,8 +353,7 @@ class EncoderShim(Shim):
                 cast(Any, torch2xp(cast(torch.Tensor, parameter.grad))),
             )
             parameter.data = xp2torch(value, device=parameter.device)
-        self._forget_copies()
-        self.drop_gradients()
+        self.end_step()
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:

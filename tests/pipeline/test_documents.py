@@ -14,7 +14,7 @@ from spacy.vocab import Vocab
 
 from spacy_mtl.errors import ListenerError
 
-from .helpers import WIDTH, make_nlp, shared, train, weights
+from .helpers import NAME, WIDTH, make_nlp, shared, train, weights
 from .sentences import SENTENCES, TEXTS, annotations, make_examples
 
 LONG = " ".join(TEXTS * 20)  # several windows
@@ -175,7 +175,10 @@ def test_another_encoder_forgets_the_wordpieces_of_the_last(
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["an encoder's own optimizer", "thinc's"])
-def test_a_prediction_reads_the_weights_of_the_moment(own: bool, encoder_path: Path) -> None:
+@pytest.mark.parametrize("annotates", [[], [NAME]], ids=["", "it annotates before it steps"])
+def test_a_prediction_reads_the_weights_of_the_moment(
+    annotates: list[str], own: bool, encoder_path: Path
+) -> None:
     """A processor keeps a copy of them for short texts, and thinc writes to them behind torch's back."""
     settings = {"optimizer": {"@optimizers": "spacy_mtl.AdamW.v1", "learn_rate": 0.01}}
     nlp = make_nlp(encoder_path, **(settings if own else {}))
@@ -191,7 +194,7 @@ def test_a_prediction_reads_the_weights_of_the_moment(own: bool, encoder_path: P
 
     seen = [check()]
     for _ in range(3):
-        nlp.update(make_examples(nlp.vocab), sgd=optimizer)
+        nlp.update(make_examples(nlp.vocab), sgd=optimizer, annotates=annotates)
         shared(nlp).finish_batch()
         seen.append(check())
     name = "encoder.layer.0.output.dense.weight"
