@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -76,20 +77,27 @@ def folder_in_package(package: Path) -> Path:
 @cache
 def unpacked(wheel: str, _changed: int) -> Path:
     """The pipeline in a wheel, in a temporary folder that lives as long as this process."""
-    _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="spacy_mtl_wheel_"))
-    folder = Path(_TEMPORARY[-1].name)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
-    except zipfile.BadZipFile as error:
-        raise errors.no_pipeline_in_wheel(wheel) from error
-    found = [path.parent for path in folder.glob(f"*/*/{CONFIG}")]
-    if len(found) != 1:
-        raise errors.no_pipeline_in_wheel(wheel)
-    return found[0]
+    with lasting_folder("spacy_mtl_wheel_") as folder:
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
+        except zipfile.BadZipFile as error:
+            raise errors.no_pipeline_in_wheel(wheel) from error
+        found = [path.parent for path in folder.glob(f"*/*/{CONFIG}")]
+        if len(found) != 1:
+            raise errors.no_pipeline_in_wheel(wheel)
+        return found[0]
 
 
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+@contextmanager
+def lasting_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder that lives as long as this process, unless filling it fails."""
+    with ExitStack() as stack:
+        yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        _LASTING.append(stack.pop_all())
+
+
+_LASTING: list[ExitStack] = []
 
 
 def manifest_of(folder: Path) -> Manifest:

@@ -9,7 +9,6 @@ file system: the place that it was loaded from may be overwritten or deleted.
 
 import json
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -24,6 +23,7 @@ from .models import (
     check_factories,
     check_manifest,
     copy_files,
+    lasting_folder,
     read_manifest,
     snapshot,
 )
@@ -67,19 +67,12 @@ class AnnotatorReader(MLReader["SpacyAnnotator"]):
     def load(self, path: str) -> "SpacyAnnotator":
         """The stage, with a copy of the pipeline that lives as long as this process."""
         metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
-        with ExitStack() as stack:
-            folder = tempfile.TemporaryDirectory(prefix="spacy_mtl_load_")
-            model = read_pipeline(path, Path(stack.enter_context(folder)), self.sparkSession)
-            _LOADED.append(stack.pop_all())
+        with lasting_folder("spacy_mtl_load_") as folder:  # tasks read it
+            model = read_pipeline(path, folder, self.sparkSession)
         instance = self.cls()
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, metadata)
         return instance.setParams(model=str(model))
-
-
-_LOADED: list[
-    ExitStack
-] = []  # temporary folders, which tasks read for as long as this process lives
 
 
 def read_pipeline(path: str, target: Path, spark: SparkSession) -> Path:

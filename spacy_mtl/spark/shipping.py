@@ -1,21 +1,15 @@
 """Sends a pipeline's files to executors on other machines, once for each application."""
 
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from .models import LocalPipeline, write_archive
+from .models import LocalPipeline, lasting_folder, write_archive
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
 _SENT: set[tuple[str, str]] = set()
 _SENDING = Lock()
-_FOLDERS: list[
-    ExitStack
-] = []  # Spark serves the files from where they are, as long as this process lives
 
 
 def ship(pipeline: LocalPipeline, context: "SparkContext") -> str | None:
@@ -33,12 +27,10 @@ def ship(pipeline: LocalPipeline, context: "SparkContext") -> str | None:
 
 def send(pipeline: LocalPipeline, name: str, context: "SparkContext") -> None:
     """Write the files into an archive, and let executors fetch and unpack it under a name."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="spacy_mtl_ship_"))
-        path = Path(folder) / f"{name}.zip"
+    with lasting_folder("spacy_mtl_ship_") as folder:  # Spark serves the file from there
+        path = folder / f"{name}.zip"
         write_archive(pipeline, path)
         context.addArchive(f"{path.as_uri()}#{name}")
-        _FOLDERS.append(stack.pop_all())
 
 
 def is_local(master: str) -> bool:
