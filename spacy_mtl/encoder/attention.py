@@ -73,7 +73,8 @@ class FlatRow:
         ids = np.concatenate([batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)])
         positions = np.concatenate([kept.nonzero()[1] for kept in inside]) + _first_position(model)
         moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
-        return cls(moved[0], moved[1], [Group.of(batch, device) for batch in batches])
+        groups = [Group.of(kept, device) for kept in inside]
+        return cls(moved[0], moved[1], groups)
 
 
 def encode_flat(
@@ -119,12 +120,12 @@ class Group:
     mask: Tensor | None = None
 
     @classmethod
-    def of(cls, batch: MicroBatch, device: torch.device) -> "Group":
-        rows, longest = batch.ids.shape
-        n = int(batch.lengths.sum())
+    def of(cls, inside: Bools, device: torch.device) -> "Group":
+        """inside: [rows, longest] false for padding."""
+        rows, longest = inside.shape
+        n = int(inside.sum())
         if n == rows * longest:
             return cls(n, (rows, longest))
-        inside = _inside(batch)
         source = np.where(inside.ravel(), np.cumsum(inside.ravel()) - 1, 0)
         kept = np.flatnonzero(inside)
         moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (source, kept, inside)]

@@ -82,56 +82,61 @@ class Layer:
         return _norm(self.narrow_norm, _add(new, H))
 
 
-def layers_of(model: PreTrainedModel) -> list[Layer] | None:
-    """The layers of an encoder that is read flat; None if one is not as Hugging Face has made it, or in training."""
-    if model.training or torch.is_grad_enabled():
-        return None
-    try:
-        whole: Any = _home(model)
-        _embeddings_of(whole)
-        return [Layer.of(_home(layer)) for layer in _home(whole.encoder).layer]
-    except NotPlain:
-        return None
+@dataclass(frozen=True)
+class DirectEncoder:
+    """An encoder's parts. words, positions, kinds: tables. project: brings their sum to the width of the layers."""
 
+    words: nn.Embedding
+    positions: nn.Embedding
+    kinds: nn.Embedding
+    norm: nn.LayerNorm
+    project: nn.Linear | None
+    layers: list[Layer]
 
-def encode_directly(
-    model: PreTrainedModel,
-    layers: Sequence[Layer],
-    batches: Sequence[MicroBatch],
-    device: torch.device,
-    *,
-    every: bool,
-) -> list[Tensor]:
-    """As `encode_flat`, without a graph. layers: from `layers_of`."""
-    flat = FlatRow.of(model, batches, device)
-    word, position, kind, norm, project = _embeddings_of(model)
-    X = embedding(flat.ids, word.weight) + kind.weight[0]
-    X = _norm(norm, X.add_(embedding(flat.positions, position.weight)))
-    if project is not None:
-        X = linear(X, project.weight, project.bias)
-    products: Products = _products
-    if len(X) <= packed.FEW_ROWS and packed.can_pack([p for layer in layers for p in layer.linear]):
-        products = packed.products
-    found = [X]
-    for layer in layers:
-        X = layer(X, flat.groups, products)
-        found.append(X)
-    return found if every else found[-1:]
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "DirectEncoder | None":
+        """The parts of an encoder that is read flat; None if one is not as Hugging Face has made it, or in training."""
+        if model.training or torch.is_grad_enabled():
+            return None
+        try:
+            whole: Any = _home(model)
+            tables = _home(whole.embeddings)
+            project = getattr(whole, "embeddings_project", None)
+            return cls(
+                words=_plain(tables.word_embeddings, nn.Embedding),
+                positions=_plain(tables.position_embeddings, nn.Embedding),
+                kinds=_plain(tables.token_type_embeddings, nn.Embedding),
+                norm=_plain(tables.LayerNorm, nn.LayerNorm),
+                project=None if project is None else _plain(project, nn.Linear),
+                layers=[Layer.of(_home(layer)) for layer in _home(whole.encoder).layer],
+            )
+        except NotPlain:
+            return None
 
-
-def _embeddings_of(
-    model: Any,
-) -> tuple[nn.Embedding, nn.Embedding, nn.Embedding, nn.LayerNorm, nn.Linear | None]:
-    """Tables of wordpieces, positions and types, their LayerNorm, and what brings them to the layers' width."""
-    part = _home(model.embeddings)
-    project = getattr(model, "embeddings_project", None)
-    return (
-        _plain(part.word_embeddings, nn.Embedding),
-        _plain(part.position_embeddings, nn.Embedding),
-        _plain(part.token_type_embeddings, nn.Embedding),
-        _plain(part.LayerNorm, nn.LayerNorm),
-        None if project is None else _plain(project, nn.Linear),
-    )
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        batches: Sequence[MicroBatch],
+        device: torch.device,
+        *,
+        every: bool,
+    ) -> list[Tensor]:
+        """As `encode_flat`, without a graph."""
+        flat = FlatRow.of(model, batches, device)
+        X = embedding(flat.ids, self.words.weight) + self.kinds.weight[0]
+        X = _norm(self.norm, X.add_(embedding(flat.positions, self.positions.weight)))
+        if self.project is not None:
+            X = linear(X, self.project.weight, self.project.bias)
+        products: Products = _products
+        if len(X) <= packed.FEW_ROWS and packed.can_pack(
+            [p for layer in self.layers for p in layer.linear]
+        ):
+            products = packed.products
+        found = [X]
+        for layer in self.layers:
+            X = layer(X, flat.groups, products)
+            found.append(X)
+        return found if every else found[-1:]
 
 
 def _home(module: Any) -> Any:

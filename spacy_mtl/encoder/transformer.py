@@ -1,15 +1,12 @@
 """The encoder's forward pass: micro-batches of wordpieces in, token vectors out."""
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..types import EncoderInput, MicroBatch, Pooling
 from .attention import encode_flat, runs
-from .direct import encode_directly, layers_of
+from .direct import DirectEncoder
 from .dropout import fast_dropout
 from .embeddings import looked_up_once
 from .pooling import pool
@@ -46,12 +43,9 @@ def encode_layers(
         fast_dropout(model, device),
     ):
         if inputs.flat:
-            layers = layers_of(model)
-            read: Callable[..., list[Tensor]] = encode_flat
-            if layers is not None:
-                read = partial(encode_directly, layers=layers)
+            read = DirectEncoder.of(model) or encode_flat
             encoded = [
-                read(model, batches=run, device=device, every=every)
+                read(model, run, device, every=every)
                 for run in runs(inputs.micro_batches, inputs.budget)
             ]
         else:

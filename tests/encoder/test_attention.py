@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ def batch(*lengths: int) -> MicroBatch:
     return MicroBatch(ids, np.array(lengths))
 
 
-def load(folder: Path, **settings: str) -> torch.nn.Module:
-    return load_pretrained(str(folder), transformer_config=settings, tokenizer_config={}).model
+def load(folder: Path, **settings: str) -> Any:
+    encoder = load_pretrained(str(folder), transformer_config=settings, tokenizer_config={})
+    return encoder.model.eval()
 
 
 def test_a_call_holds_as_many_micro_batches_as_the_budget_allows_in_order() -> None:
@@ -35,16 +37,16 @@ def test_a_call_holds_as_many_micro_batches_as_the_budget_allows_in_order() -> N
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "t5", "modernbert"])
 def test_only_the_bert_family_is_read_flat(family: str, family_dir: Callable[[str], Path]) -> None:
-    assert reads_flat(load(family_dir(family))) == (family in FLAT)  # type: ignore[arg-type]
+    assert reads_flat(load(family_dir(family))) == (family in FLAT)
 
 
 def test_other_attention_and_gradient_checkpoints_need_padding(
     family_dir: Callable[[str], Path],
 ) -> None:
-    assert not reads_flat(load(family_dir("bert"), attn_implementation="eager"))  # type: ignore[arg-type]
+    assert not reads_flat(load(family_dir("bert"), attn_implementation="eager"))
     model = load(family_dir("bert"))
     checkpoint_layers(model)
-    assert not reads_flat(model)  # type: ignore[arg-type]
+    assert not reads_flat(model)
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -52,10 +54,10 @@ def test_other_attention_and_gradient_checkpoints_need_padding(
 def test_each_window_is_as_if_it_were_read_alone(
     lengths: list[tuple[int, ...]], every: bool, family_dir: Callable[[str], Path]
 ) -> None:
-    model = load(family_dir("roberta")).eval()
+    model = load(family_dir("roberta"))
     batches = [batch(*group) for group in lengths]
     with torch.inference_mode():
-        found = encode_flat(model, batches, CPU, every=every)  # type: ignore[arg-type]
+        found = encode_flat(model, batches, CPU, every=every)
         start = 0
         for one in batches:
             for ids, length in zip(one.ids, one.lengths, strict=True):
@@ -71,6 +73,6 @@ def test_each_window_is_as_if_it_were_read_alone(
 def test_more_wordpieces_than_the_encoder_has_positions_fit_into_one_call(
     family_dir: Callable[[str], Path],
 ) -> None:
-    model = load(family_dir("bert")).eval()
-    (found,) = encode_flat(model, [batch(*[100] * 5)], CPU, every=False)  # type: ignore[arg-type]
+    model = load(family_dir("bert"))
+    (found,) = encode_flat(model, [batch(*[100] * 5)], CPU, every=False)
     assert found.shape == (500, 32)  # it has 128
