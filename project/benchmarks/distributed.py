@@ -14,7 +14,6 @@ exchange of gradients waits for the other side. Run from the project's folder, a
 import multiprocessing
 import os
 import socket
-import statistics
 import time
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 import typer
 from environment import describe
+from rounds import quartiles, show
 from spacy.training import Example
 from training import finish_update, prepare
 from training_step import make_config
@@ -93,14 +93,8 @@ def measure(folder: Path, words: int, rounds: int) -> str | None:
             if turn >= WARM_UP:
                 clock.append(alone.clock / both.clock)
                 processor.append(alone.processor / both.processor)
-    row = f"| {words} | {spread(clock)} | {spread(processor)} |"
+    row = f"| {words} | {show(quartiles(clock))} | {show(quartiles(processor))} |"
     return row if group.is_first else None
-
-
-def spread(ratios: list[float]) -> str:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def run_rank(rank: int, port: int, folder: Path, words: int, rounds: int, rows: Any) -> None:

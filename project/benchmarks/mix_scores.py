@@ -7,6 +7,8 @@ from the project's folder, after `python -m spacy project run mix-convert`:
 
 Takes a fixed random part (`--share`) of each source's training documents. Writes
 benchmarks/results/mix_scores_{share}x{epochs}.{json,md} after every run, and skips runs that are in the JSON already.
+`--rate` gives the encoder another highest learning rate than the config has, in every system; its files end in
+`_rate{rate}`.
 """
 
 import copy
@@ -101,9 +103,19 @@ def write_part(folder: Path, share: float, out: Path) -> None:
 
 
 def make_config(
-    folder: Path, part: Path, *, order: list[str], seed: int, words: int, epochs: int
+    folder: Path,
+    part: Path,
+    *,
+    order: list[str],
+    seed: int,
+    words: int,
+    epochs: int,
+    rate: float | None = None,
 ) -> Config:
-    """configs/mix.cfg with these heads only, and spaCy's batches by words, which the peer can have too."""
+    """configs/mix.cfg with these heads only, and spaCy's batches by words, which the peer can have too.
+
+    rate: the encoder's highest learning rate, None for that of the config.
+    """
     overrides = {
         "paths.train": str(part),
         "paths.dev": str(folder / "dev"),
@@ -114,6 +126,9 @@ def make_config(
     config["nlp"]["pipeline"] = ["shared_transformer", *order]
     components = config["components"]
     config["components"] = {name: components[name] for name in config["nlp"]["pipeline"]}
+    if rate is not None:
+        optimizer = config["components"]["shared_transformer"]["optimizer"]
+        optimizer["learn_rate"]["initial_rate"] = rate
     kept = [SOURCES[task] for task in order]
     for corpus in ("train", "dev"):
         sources = config["corpora"][corpus]["sources"]
@@ -141,7 +156,7 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
     """Train all heads on one encoder."""
     config = make_config(order=settings["order"], **given)
     if settings.get("one") or settings.get("peer"):
-        one_optimizer(config, ONE_RATE)
+        one_optimizer(config, given["rate"] or ONE_RATE)
     if settings.get("peer"):
         as_peer(config)
     if not settings.get("masked", True):
@@ -229,16 +244,19 @@ def main(
     epochs: Annotated[int, typer.Option(help="Passes over each source.")] = 2,
     words: Annotated[int, typer.Option(help="Words in a batch.")] = 500,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    rate: Annotated[float | None, typer.Option(help="The encoder's highest learning rate.")] = None,
     system: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
 ) -> None:
     """Train every system with each seed and write the table."""
-    out = ROOT / "results" / f"mix_scores_{share:g}x{epochs}.json"
+    suffix = "" if rate is None else f"_rate{rate:g}"
+    out = ROOT / "results" / f"mix_scores_{share:g}x{epochs}{suffix}.json"
     for name in system or []:
         if name not in SYSTEMS:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(SYSTEMS)}")
     with tempfile.TemporaryDirectory() as part:
         write_part(folder, share, Path(part))
         given = {"folder": folder, "part": Path(part), "epochs": epochs, "words": words}
+        given["rate"] = rate
         for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
             results = load_results(out)  # anew: another process may fill the same file
             if any(r["system"] == name and r["seed"] == seed for r in results):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -48,6 +49,18 @@ def join(rank: int, values: dict[str, str], *, size: int = 2) -> Watch:
     )
 
 
+@contextmanager
+def call(values: dict[str, str], **hello: object) -> Iterator[socket.socket]:
+    """A connection to rank 0, once it listens, that has said `hello` with the token that rank 0 wants."""
+    while "watch" not in values:
+        time.sleep(0.01)
+    found = json.loads(values["watch"])
+    with socket.create_connection(("localhost", found["port"]), 20) as connection:
+        said = {"token": found["token"], "rank": 1, "host": "here", "pid": 123, **hello}
+        connection.sendall(json.dumps(said).encode() + b"\n")
+        yield connection
+
+
 @pytest.mark.parametrize("left", ["nobody", "somebody else"])
 def test_what_an_earlier_run_has_left_is_not_believed(left: str, server: socket.socket) -> None:
     port = server.getsockname()[1] if left == "somebody else" else closed_port()
@@ -73,12 +86,7 @@ def test_a_rank_that_dies_while_others_are_awaited_is_named() -> None:
     values: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
         first = pool.submit(join, 0, values, size=3)
-        while "watch" not in values:
-            time.sleep(0.01)
-        found = json.loads(values["watch"])
-        with socket.create_connection(("localhost", found["port"]), 20) as second:
-            hello = {"token": found["token"], "rank": 1, "host": "here", "pid": 123}
-            second.sendall(json.dumps(hello).encode() + b"\n")
+        with call(values) as second:
             assert b"joined" in second.recv(1000)
         with pytest.raises(DistributedError, match=r"Rank 1 \(process 123 on `here`\) has died"):
             first.result(timeout=20)
@@ -89,12 +97,7 @@ def test_those_who_came_are_told_who_did_not(monkeypatch: pytest.MonkeyPatch) ->
     values: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
         first = pool.submit(join, 0, values, size=3)
-        while "watch" not in values:
-            time.sleep(0.01)
-        found = json.loads(values["watch"])
-        with socket.create_connection(("localhost", found["port"]), 20) as second:
-            hello = {"token": found["token"], "rank": 1, "host": "here", "pid": 123}
-            second.sendall(json.dumps(hello).encode() + b"\n")
+        with call(values) as second:
             with pytest.raises(DistributedError, match=r"Rank `2` did not connect"):
                 first.result(timeout=20)
             said = second.recv(10_000)
@@ -105,11 +108,7 @@ def test_a_caller_without_the_token_is_no_rank() -> None:
     values: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
         first = pool.submit(join, 0, values)
-        while "watch" not in values:
-            time.sleep(0.01)
-        address = ("localhost", json.loads(values["watch"])["port"])
-        with socket.create_connection(address, 20) as stranger:
-            stranger.sendall(json.dumps({"token": STALE, "rank": 1}).encode() + b"\n")
+        with call(values, token=STALE) as stranger:
             assert stranger.recv(100) == b""
         assert not first.done()
         ranks = [join(1, values), first.result(timeout=20)]
