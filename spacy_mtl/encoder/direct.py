@@ -16,10 +16,9 @@ from torch.nn.functional import embedding, gelu, layer_norm, linear
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-from . import packed
 from .attention import FlatRow, Group, attend
+from .packed import Products, products_for
 
-Products = Callable[[Sequence[nn.Linear], Tensor], Sequence[Tensor]]
 _HOME = "transformers.models."
 _CAPTURES = (
     "transformers.utils.output_capturing"  # its hooks only listen, once all layers were asked for
@@ -127,11 +126,7 @@ class DirectEncoder:
         X = _norm(self.norm, X.add_(embedding(flat.positions, self.positions.weight)))
         if self.project is not None:
             X = linear(X, self.project.weight, self.project.bias)
-        products: Products = _products
-        if len(X) <= packed.FEW_ROWS and packed.can_pack(
-            [p for layer in self.layers for p in layer.linear]
-        ):
-            products = packed.products
+        products = products_for([part for layer in self.layers for part in layer.linear], len(X))
         found = [X]
         for layer in self.layers:
             X = layer(X, flat.groups, products)
@@ -168,10 +163,6 @@ def _check(module: nn.Module) -> None:
 def _in_place(activation: Any) -> Callable[[Tensor], Tensor]:
     is_gelu = getattr(activation, "act", None) is gelu
     return torch.ops.aten.gelu_ if is_gelu else activation
-
-
-def _products(parts: Sequence[nn.Linear], X: Tensor) -> Sequence[Tensor]:
-    return [linear(X, part.weight, part.bias) for part in parts]
 
 
 def _norm(part: nn.LayerNorm, X: Tensor) -> Tensor:

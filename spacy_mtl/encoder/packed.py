@@ -1,49 +1,61 @@
-"""Linear layers for few rows on a processor, with weights that lie in memory as its matrix product wants them.
+"""Linear layers in prediction, with weights that are brought once into the form that the products want.
 
-A product with few rows spends most of its time on bringing the weights into that order, each time anew, and in one
-thread. oneDNN takes weights that are in order already: with two threads and 20 to 130 rows it is 1.3 to 2 times as
-fast as the plain product, with 1,000 it is not (project/benchmarks/NOTES.md). Costs a copy of the weights, made when
-few rows come for the first time, and made again when the weights have changed.
+**Order.** On a processor a product with few rows spends most of its time on ordering the weights, each time anew,
+and in one thread. oneDNN takes weights that are in order already: with two threads and 20 to 130 rows it is 1.3 to 2
+times as fast as the plain product, with 1,000 it is not (project/benchmarks/NOTES.md).
+
+**Precision.** Autocast keeps the weights in fp32 and makes them narrower for each batch: for a short text that takes
+longer than its products do.
+
+Each costs a copy of the weights, made when it is first needed, and made again when the weights have changed.
 """
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+Products = Callable[[Sequence[nn.Linear], Tensor], Sequence[Tensor]]
 FEW_ROWS = 256
-MOST_BYTES = 512 * 2**20  # of an encoder's weights: a larger one is not copied
+MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
 _ROWS = 64  # that the order is best for
 
 
 class _Copy:
-    """Weights in order, and what they are a copy of."""
+    """Weights of layers with the same input, and what they are a copy of. ordered: as oneDNN wants them."""
 
-    def __init__(self, parts: Sequence[nn.Linear]) -> None:
+    def __init__(self, parts: Sequence[nn.Linear], dtype: torch.dtype, ordered: bool) -> None:
         self.state = state_of(parts)
-        weight = torch.cat([part.weight.detach() for part in parts])
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
-        self.bias = torch.cat([part.bias.detach() for part in parts])
+        self.weight = torch.cat([part.weight.detach() for part in parts]).to(dtype)
+        self.bias = torch.cat([part.bias.detach() for part in parts]).to(dtype)
+        if ordered:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
 
 
-_COPIES: "WeakKeyDictionary[nn.Linear, _Copy]" = WeakKeyDictionary()
+_COPIES: "WeakKeyDictionary[nn.Linear, dict[tuple[torch.dtype, bool], _Copy]]" = WeakKeyDictionary()
+
+
+def products_for(parts: Sequence[nn.Linear], n_rows: int) -> Products:
+    """How to compute an encoder's linear layers, all of `parts`, for so many rows. Inference only.
+
+    Returns a function of layers with the same input, and that: [rows, in] to [rows, out] each.
+    """
+    device = parts[0].weight.device.type
+    low = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if low else torch.float32
+    ordered = device == "cpu" and n_rows <= FEW_ROWS and _is_there(dtype)
+    if (low or ordered) and _can_copy(parts, dtype):
+        return partial(_kept, dtype=dtype, ordered=ordered)
+    return _plain
 
 
 def state_of(parts: Sequence[nn.Linear]) -> tuple[Any, ...]:
     """Where weights are, and how often torch has written to them."""
     return tuple((x.data_ptr(), x._version) for part in parts for x in (part.weight, part.bias))
-
-
-def products(parts: Sequence[nn.Linear], X: Tensor) -> Sequence[Tensor]:
-    """The outputs of some layers with the same input, [rows, in] to [rows, out] each. Inference only."""
-    copy = _COPIES.get(parts[0])
-    if copy is None or copy.state != state_of(parts):
-        copy = _COPIES[parts[0]] = _Copy(parts)
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(X, copy.weight, copy.bias, "none", [], "")
-    return torch.split_with_sizes(found, [part.out_features for part in parts], dim=1)
 
 
 def forget(model: nn.Module) -> None:
@@ -55,29 +67,50 @@ def forget(model: nn.Module) -> None:
             _COPIES.pop(module, None)
 
 
-def can_pack(parts: Sequence[nn.Linear]) -> bool:
-    """Whether all weights of an encoder's layers can be copied for this processor, and are not too many."""
-    if not _is_there() or torch.is_autocast_enabled("cpu"):
-        return False
+def _plain(parts: Sequence[nn.Linear], X: Tensor) -> Sequence[Tensor]:
+    return [linear(X, part.weight, part.bias) for part in parts]
+
+
+def _kept(
+    parts: Sequence[nn.Linear], X: Tensor, *, dtype: torch.dtype, ordered: bool
+) -> Sequence[Tensor]:
+    copies = _COPIES.setdefault(parts[0], {})
+    copy = copies.get((dtype, ordered))
+    if copy is None or copy.state != state_of(parts):
+        copy = copies[dtype, ordered] = _Copy(parts, dtype, ordered)
+    X = X.to(dtype)
+    found = _ordered(X, copy.weight, copy.bias) if ordered else linear(X, copy.weight, copy.bias)
+    return torch.split_with_sizes(found, [part.out_features for part in parts], dim=1)
+
+
+def _ordered(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(X, weight, bias, "none", [], "")
+    return found
+
+
+def _can_copy(parts: Sequence[nn.Linear], dtype: torch.dtype) -> bool:
+    """Whether torch counts what is written to the weights, and they are not too many."""
     size = 0
     for part in parts:
         weight, bias = part.weight, part.bias
-        plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-        if bias is None or not plain or weight.is_inference() or bias.is_inference():
+        if bias is None or weight.dtype != torch.float32:
             return False
-        size += weight.numel() * 4
+        if weight.is_inference() or bias.is_inference():
+            return False
+        size += weight.numel() * dtype.itemsize
     return size <= MOST_BYTES
 
 
 @cache
-def _is_there() -> bool:
-    """Whether this torch has the operators, which it keeps for its own compiler, and they compute what they should."""
+def _is_there(dtype: torch.dtype) -> bool:
+    """Whether torch has the operators, which it keeps for its own compiler, and they compute what they should here."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     with torch.inference_mode(False), torch.no_grad():
-        layer, X = nn.Linear(4, 6), torch.eye(4)
+        layer, X = nn.Linear(4, 6).to(dtype), torch.eye(4, dtype=dtype)
         try:
-            (found,) = products([layer], X)
+            copy = _Copy([layer], dtype, True)
+            found = _ordered(X, copy.weight, copy.bias)
         except (RuntimeError, AttributeError, NotImplementedError, TypeError):
             return False
-        return torch.allclose(found, layer(X), atol=1e-5)
+        return torch.allclose(found, layer(X), atol=1e-5 if dtype == torch.float32 else 1e-2)

@@ -1,6 +1,6 @@
 """Prediction without the modules' own code gives what the modules give. Padding and company: test_attention, parity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from spacy_mtl.encoder import direct, packed
+from spacy_mtl.encoder import packed
 from spacy_mtl.encoder.attention import encode_flat, reads_flat
 from spacy_mtl.encoder.direct import DirectEncoder
 from spacy_mtl.types import MicroBatch
@@ -78,14 +78,6 @@ def test_other_activations(act: str) -> None:
     assert_same(*both(BertModel(config).eval(), [batch(9, 4)]))
 
 
-def test_bf16_by_autocast(family_dir: Callable[[str], Path]) -> None:
-    model = load(family_dir("bert"))
-    with torch.autocast("cpu", torch.bfloat16):
-        mine, theirs = both(model, [batch(9, 4)])
-    for one, other in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(one.float(), other.float(), atol=0.03, rtol=0.03)
-
-
 class Adapted(nn.Linear):
     """What a library for adapters puts in the place of a linear layer."""
 
@@ -132,35 +124,56 @@ def test_a_backward_pass_needs_the_modules(family_dir: Callable[[str], Path]) ->
     assert DirectEncoder.of(load(family_dir("bert"))) is None
 
 
-# -------------------------------------------------------------------------------------- packed weights
+# ------------------------------------------------------------------------------------- copies of weights
+
+ORDERED = torch.float32, True
+NARROW = torch.bfloat16, False
+ORDERED_NARROW = torch.bfloat16, True
 
 
-def products(layer: nn.Linear, X: torch.Tensor) -> torch.Tensor:
+def products(layers: Sequence[nn.Linear], X: torch.Tensor, copy: Any) -> Sequence[torch.Tensor]:
+    dtype, ordered = copy
     with torch.inference_mode():
-        (found,) = packed.products([layer], X)
+        return packed._kept(layers, X, dtype=dtype, ordered=ordered)
+
+
+def expected(layer: nn.Linear, X: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32), torch.no_grad():
+        found: torch.Tensor = layer(X)
         return found
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> None:
+    low = one.dtype == torch.bfloat16
+    torch.testing.assert_close(one, other, atol=1e-2 if low else 1e-6, rtol=1e-2 if low else 1e-5)
+
+
+@pytest.fixture(params=[ORDERED, NARROW, ORDERED_NARROW], ids=str)
+def copy(request: pytest.FixtureRequest) -> Any:
+    dtype, ordered = request.param
+    if ordered and not packed._is_there(dtype):
+        pytest.skip(f"this processor, or this torch, has no ordered weights in {dtype}")
+    return request.param
 
 
 @pytest.fixture
 def layer() -> nn.Linear:
-    if not packed._is_there():
-        pytest.skip("this torch has no oneDNN")
     return nn.Linear(12, 20)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 64, 300])
-def test_packed_products_are_plain_ones(rows: int, layer: nn.Linear) -> None:
+def test_products_with_a_copy_are_plain_ones(rows: int, layer: nn.Linear, copy: Any) -> None:
     X = torch.randn(rows, 12)
-    torch.testing.assert_close(products(layer, X), layer(X).detach(), atol=1e-6, rtol=1e-5)
+    (found,) = products([layer], X, copy)
+    close(found, expected(layer, X, copy[0]))
 
 
-def test_layers_with_one_input_are_computed_together(layer: nn.Linear) -> None:
+def test_layers_with_one_input_are_computed_together(layer: nn.Linear, copy: Any) -> None:
     layers = [layer, nn.Linear(12, 4), nn.Linear(12, 8)]
     X = torch.randn(5, 12)
-    with torch.inference_mode():
-        found = packed.products(layers, X)
+    found = products(layers, X, copy)
     for one, part in zip(found, layers, strict=True):
-        torch.testing.assert_close(one, part(X).detach(), atol=1e-6, rtol=1e-5)
+        close(one, expected(part, X, copy[0]))
 
 
 def write_in_place(layer: nn.Linear) -> None:
@@ -187,37 +200,66 @@ def write_behind_torch(layer: nn.Linear) -> None:
     "write", [write_in_place, write_bias, put_other_values, write_behind_torch]
 )
 def test_a_copy_is_made_anew_when_the_weights_change(
-    write: Callable[[nn.Linear], None], layer: nn.Linear
+    write: Callable[[nn.Linear], None], layer: nn.Linear, copy: Any
 ) -> None:
     X = torch.randn(5, 12)
-    products(layer, X)
+    (before,) = products([layer], X, copy)
     write(layer)
-    torch.testing.assert_close(products(layer, X), layer(X).detach(), atol=1e-6, rtol=1e-5)
+    (found,) = products([layer], X, copy)
+    close(found, expected(layer, X, copy[0]))
+    assert not torch.equal(found, before)
 
 
-def test_what_cannot_be_packed(monkeypatch: pytest.MonkeyPatch, layer: nn.Linear) -> None:
-    assert packed.can_pack([layer])
-    assert not packed.can_pack([layer, nn.Linear(3, 3, bias=False)])
-    assert not packed.can_pack([nn.Linear(3, 3).double()])
+def kind(layers: Sequence[nn.Linear], rows: int) -> Any:
+    """The copy that products are made with; None: without one."""
+    chosen = packed.products_for(layers, rows)
+    if chosen is packed._plain:
+        return None
+    given = chosen.keywords  # type: ignore[attr-defined]
+    return given["dtype"], given["ordered"]
+
+
+def test_which_copy(monkeypatch: pytest.MonkeyPatch, layer: nn.Linear) -> None:
+    ordered = {dtype for dtype in (torch.float32, torch.bfloat16) if packed._is_there(dtype)}
+    few, many = packed.FEW_ROWS, packed.FEW_ROWS + 1
+    assert kind([layer], few) == (ORDERED if torch.float32 in ordered else None)
+    assert kind([layer], many) is None
     with torch.autocast("cpu", torch.bfloat16):
-        assert not packed.can_pack([layer])
-    monkeypatch.setattr(packed, "MOST_BYTES", 20 * 12 * 4)
-    assert packed.can_pack([layer])
-    assert not packed.can_pack([layer, layer])
+        assert kind([layer], few) == (ORDERED_NARROW if torch.bfloat16 in ordered else NARROW)
+        assert kind([layer], many) == NARROW
+        assert kind([nn.Linear(3, 3, bias=False)], many) is None
+        assert kind([nn.Linear(3, 3).double()], many) is None
+        with torch.inference_mode():
+            assert kind([nn.Linear(3, 3)], many) is None
+        monkeypatch.setattr(packed, "MOST_BYTES", 20 * 12 * 2)
+        assert kind([layer], many) == NARROW
+        assert kind([layer, layer], many) is None
 
 
-def test_only_calls_with_few_rows_are_packed(
+@pytest.mark.parametrize("family", sorted(FLAT))
+@pytest.mark.parametrize("lengths", [(9, 4), (100, 100, 100)])
+def test_copies_in_bf16_give_what_autocast_gives(
+    family: str, lengths: tuple[int, ...], family_dir: Callable[[str], Path]
+) -> None:
+    model = load(family_dir(family))
+    with torch.autocast("cpu", torch.bfloat16):
+        mine, theirs = both(model, [batch(*lengths)])
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.float(), other.float(), atol=0.03, rtol=0.03)
+
+
+def test_weights_are_made_narrower_once(
     monkeypatch: pytest.MonkeyPatch, family_dir: Callable[[str], Path]
 ) -> None:
-    rows: list[int] = []
-    plain = packed.products
+    made: list[torch.dtype] = []
+    real = packed._Copy
     monkeypatch.setattr(
-        direct.packed, "products", lambda parts, X: rows.append(len(X)) or plain(parts, X)
+        packed,
+        "_Copy",
+        lambda parts, dtype, ordered: made.append(dtype) or real(parts, dtype, ordered),
     )
-    if not packed._is_there():
-        pytest.skip("this torch has no oneDNN")
     model = load(family_dir("bert"))
-    both(model, [batch(*[100] * 3)])
-    assert rows == []
-    both(model, [batch(9, 4)])
-    assert set(rows) == {13}
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            both(model, [batch(*[100] * 3)])
+    assert made == [torch.bfloat16] * 4 * model.config.num_hidden_layers
