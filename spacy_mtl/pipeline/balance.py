@@ -1,7 +1,7 @@
 """Measures how the heads pull at the encoder in each batch, and weighs them before its one backward pass."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ Slots = Mapping[str, Array]  # task -> [T, width], what `GradientBuffer` holds
 
 _KEEP_UNITS = 0.99  # decay of the average of a task's annotated units in a batch
 _KEEP_LENGTHS = 0.99  # of the lengths of the plain and the weighted sum
-_KEEP_POOLED = 0.9  # of a task's pooled gradient
+_KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
+_KEEP_REACH = 0.7  # of the logarithm of a task's reach
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
 
@@ -26,8 +27,10 @@ class Pull:
     """How the heads pull at the encoder in one batch; A of them are annotated and have handed back a gradient.
 
     tasks: their names, sorted.
-    gramians: [2, A, A] inner products, on the device where they were measured: of the gradients with respect to the
-        token vectors; and of the running averages, over batches, of their sums over the tokens.
+    gramians: [2, A, A] inner products, on the device where they were measured. Lengths in both are those that the
+        gradients have at the encoder's parameters, estimated; in the second averaged over batches. Angles are those
+        between the gradients with respect to the token vectors; and between the running averages, over batches, of
+        their sums over the tokens.
     """
 
     tasks: tuple[str, ...]
@@ -46,23 +49,38 @@ class Pull:
 class GradientMeter:
     """Measures the heads' gradients, and remembers what goes beyond one batch.
 
+    A gradient's length at the token vectors does not say how far it moves the encoder: one that says the same in all
+    tokens of a document, as a classifier's does, adds up on its way down, one that differs from token to token does
+    not. With MiniLM the quotient of the two lengths, a task's *reach* here, differed by a factor of five between names
+    and sentiment (project/benchmarks/NOTES.md). So it is taken now and then, with a backward pass of the task's own.
+
+    calibrate_every: take a task's reach in so many of its batches, and before that in its first, second, fourth,
+        eighth, ...; 0: never, and lengths are those at the token vectors.
     units: how many annotated units each task usually has in a batch that has any.
+    reach: of each task, the moving average of its logarithm; not a number until it has had a gradient.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calibrate_every: int = 0) -> None:
+        self.calibrate_every = calibrate_every
         self.n_batches = 0
         self.units: dict[str, float] = {}
         self.pooled: dict[str, Array] = {}  # task -> [width]
+        self.lengths: dict[str, Array] = {}  # task -> [], beside the pooled gradient
         self.seen: dict[str, int] = {}  # task -> number of the batch
+        self.counts: dict[str, int] = {}  # task -> its batches
+        self.reach: dict[str, Array] = {}  # task -> []
 
     def measure(
         self,
         slots: Slots,
         counts: Mapping[str, TaskCount],
+        go_down: Callable[[Sequence[Array], Sequence[str]], Array] | None = None,
         over_ranks: Callable[[Array], Array] | None = None,
     ) -> Pull | None:
         """The batch's Gramians; None if it is annotated for none of the tasks. Copies nothing from the device.
 
+        go_down: what some of the gradients, of these tasks, are to a sample of the encoder's parameters: [tasks, P].
+            None: there is no way down.
         over_ranks: sums an array over all processes that have a part of the batch; `counts` are of the whole then.
         """
         self.n_batches += 1
@@ -74,18 +92,55 @@ class GradientMeter:
         gramian, sums = flat @ flat.T, xp.stack([slots[task].sum(axis=0) for task in tasks])
         if over_ranks is not None:
             gramian, sums = over_ranks(gramian), over_ranks(sums)
-        for task, gradient in zip(tasks, sums, strict=True):
+        at_tokens = xp.sqrt(xp.diagonal(gramian))
+        due = [i for i, task in enumerate(tasks) if self._is_due(task)]
+        if due and go_down is not None:
+            chosen = [tasks[i] for i in due]
+            vectors = go_down([slots[task] for task in chosen], chosen)
+            if over_ranks is not None:
+                vectors = over_ranks(vectors)
+            self._calibrate(chosen, xp.sqrt((vectors * vectors).sum(axis=1)), at_tokens[due], xp)
+        reach = self._reach_of(tasks, xp)
+        lengths = at_tokens * reach
+        for task, gradient, length in zip(tasks, sums, lengths, strict=True):
             units = counts[task].units
             self.units[task] = _average(self.units.get(task), float(units), keep=_KEEP_UNITS)
-            self._pool(task, gradient, xp)
+            self._pool(task, gradient, length, xp)
         pooled = xp.stack([self.pooled[task] for task in tasks])
-        return Pull(tasks, xp.stack([gramian, pooled @ pooled.T]))
+        norms = xp.sqrt((pooled * pooled).sum(axis=1, keepdims=True))
+        directions = pooled / xp.where(norms > 0, norms, 1.0)
+        pooled = directions * xp.stack([self.lengths[task] for task in tasks])[:, None]
+        return Pull(tasks, xp.stack([gramian * reach * reach[:, None], pooled @ pooled.T]))
 
-    def _pool(self, task: str, gradient: Array, xp: Any) -> None:
+    def _is_due(self, task: str) -> bool:
+        count = self.counts[task] = self.counts.get(task, 0) + 1
+        every = self.calibrate_every
+        return every > 0 and (count % every == 0 or (count < every and count & (count - 1) == 0))
+
+    def _calibrate(self, tasks: Sequence[str], below: Array, above: Array, xp: Any) -> None:
+        """below, above: [tasks] lengths at the parameters, and at the token vectors."""
+        usable = (above > 0) & (below > 0) & xp.isfinite(above) & xp.isfinite(below)
+        logs = xp.log(xp.where(usable, below, 1.0)) - xp.log(xp.where(usable, above, 1.0))
+        for i, task in enumerate(tasks):
+            before = xp.asarray(self.reach.get(task, np.nan), dtype="f")
+            first = xp.where(xp.isnan(before), logs[i], before)
+            moved = _average(first, logs[i], keep=_KEEP_REACH)
+            self.reach[task] = xp.where(usable[i], moved, before)
+
+    def _reach_of(self, tasks: Sequence[str], xp: Any) -> Array:
+        """[tasks]; where it is not known, the geometric mean of the known ones, or 1."""
+        logs = xp.stack([xp.asarray(self.reach.get(task, np.nan), dtype="f") for task in tasks])
+        known = ~xp.isnan(logs)
+        mean = xp.where(known, logs, 0.0).sum() / xp.maximum(known.sum(), 1)
+        return xp.exp(xp.where(known, logs, mean)).astype("f")
+
+    def _pool(self, task: str, gradient: Array, length: Array, xp: Any) -> None:
         before = self.pooled.get(task)
         if before is not None and self.n_batches - self.seen[task] <= _MAX_AGE:
             gradient = _average(xp.asarray(before), gradient, keep=_KEEP_POOLED)
-        self.pooled[task], self.seen[task] = gradient, self.n_batches
+            length = _average(xp.asarray(self.lengths[task]), length, keep=_KEEP_POOLED)
+        self.pooled[task], self.lengths[task] = gradient, length
+        self.seen[task] = self.n_batches
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values only."""
@@ -93,14 +148,21 @@ class GradientMeter:
             "n_batches": self.n_batches,
             "units": dict(self.units),
             "pooled": {task: vector.tolist() for task, vector in self.pooled.items()},
+            "lengths": {task: float(length) for task, length in self.lengths.items()},
             "seen": dict(self.seen),
+            "counts": dict(self.counts),
+            "reach": {task: float(log) for task, log in self.reach.items() if log == log},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.n_batches = state["n_batches"]
         self.units, self.seen = dict(state["units"]), dict(state["seen"])
-        self.pooled = {task: np.asarray(v, dtype="f") for task, v in state["pooled"].items()}
+        self.counts = dict(state["counts"])
+        self.pooled, self.lengths, self.reach = (
+            {task: np.asarray(v, dtype="f") for task, v in state[name].items()}
+            for name in ("pooled", "lengths", "reach")
+        )
 
 
 class GradientBalance:

@@ -21,6 +21,7 @@ Scorer = Callable[..., Any] | None
 DEFAULTS: dict[str, Any] = {
     "optimizer": None,
     "balancer": None,
+    "calibrate_every": 100,
     "storage": "fp32",
     "save_optimizer": True,
 }
@@ -33,6 +34,7 @@ def shared_transformer(
     model: Any,
     optimizer: Any,
     balancer: Any,
+    calibrate_every: int,
     storage: str,
     save_optimizer: bool,
 ) -> Any:
@@ -40,7 +42,14 @@ def shared_transformer(
     from .shared_transformer import make_shared_transformer
 
     return make_shared_transformer(
-        nlp, name, model, optimizer, balancer, storage=storage, save_optimizer=save_optimizer
+        nlp,
+        name,
+        model,
+        optimizer,
+        balancer,
+        calibrate_every=calibrate_every,
+        storage=storage,
+        save_optimizer=save_optimizer,
     )
 
 

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from .ahead import PreparedDocs, prepared_ahead
 from .balance import GradientBalance, GradientMeter
 from .batch import SharedBatch, WholeBatch
 from .encoder_layer import set_width, shim_of
+from .gradient_buffer import GradientBuffer
 from .late_sum import LateSum
 from .listener import SharedTransformerListener
 from .optimizer import AdamW
@@ -89,6 +91,9 @@ class SharedTransformer(TrainablePipe):
     vocab: the pipeline's vocabulary. model: from `spacy_mtl.TransformerEncoder.v1`. name: of the component.
     optimizer: the encoder's own optimizer; None: the pipeline's optimizer steps the encoder too.
     balancer: weighs the heads' gradients; None: the encoder gets their plain sum.
+    calibrate_every: where gradients are measured, for a balancer or the log: find out how long a head's gradient is at
+        the encoder's parameters in so many of its batches (and in its first, second, fourth, eighth, ...), by a
+        backward pass of its own; 0: never, see `spacy_mtl.pipeline.balance.GradientMeter`. Default: 100.
     storage: dtype of the saved weights, `fp32`, `bf16` or `fp16`.
     save_optimizer: whether `to_disk` saves the state of the encoder's own optimizer.
     """
@@ -101,9 +106,13 @@ class SharedTransformer(TrainablePipe):
         *,
         optimizer: AdamW | None = None,
         balancer: Balancer | None = None,
+        calibrate_every: int = 100,
         storage: str = "fp32",
         save_optimizer: bool = True,
     ) -> None:
+        if calibrate_every < 0:
+            key = f"components.{name}.calibrate_every"
+            raise errors.bad_setting(calibrate_every, key=key, need="a whole number, at least 0")
         if storage not in STORAGE:
             raise errors.not_one_of(storage, key=f"components.{name}.storage", choices=STORAGE)
         if optimizer is not None and not isinstance(optimizer, AdamW):
@@ -119,7 +128,7 @@ class SharedTransformer(TrainablePipe):
         self.cfg: dict[str, Any] = {"steps": 0}
         self.listener_map: dict[str, list[Model]] = {}
         self._heads: dict[str, Any] = {}
-        self.meter = GradientMeter()
+        self.meter = GradientMeter(calibrate_every)
         self.worst_task = _worst_task_of(vocab)
         self.balance = None if balancer is None else GradientBalance(balancer, self.meter)
         self._batch: SharedBatch | None = None
@@ -398,7 +407,11 @@ class SharedTransformer(TrainablePipe):
         counts = {} if statistics is None else statistics.batch
         wanted = log is not None or (balance is not None and balance.measures)
         over_ranks = None if self.whole is None else self.whole.sum
-        pull = self.meter.measure(slots, counts, over_ranks) if wanted else None
+        looks = log is not None or (balance is not None and "gramian" in balance.balancer.needs)
+        go_down = (
+            partial(self._go_down, batch.buffer) if looks and not self.shim.is_frozen else None
+        )
+        pull = self.meter.measure(slots, counts, go_down, over_ranks) if wanted else None
         factors = None
         if balance is not None:
             looked = pull if balance.measures else None
@@ -409,6 +422,12 @@ class SharedTransformer(TrainablePipe):
                 true = self.shim.gradient_gramian([batch.buffer.spread(t) for t in pull.tasks])
             log.add(pull, factors, counts, true)
         return factors
+
+    def _go_down(
+        self, buffer: GradientBuffer, gradients: Sequence[Array], tasks: Sequence[str]
+    ) -> Array:
+        spread = [buffer.spread(task, g) for task, g in zip(tasks, gradients, strict=True)]
+        return self.shim.sampled_gradients(spread)
 
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, None
@@ -587,6 +606,7 @@ def make_shared_transformer(
     model: Model[list[Doc], list[Array]],
     optimizer: AdamW | None,
     balancer: Any,
+    calibrate_every: int,
     storage: str,
     save_optimizer: bool,
 ) -> SharedTransformer:
@@ -595,6 +615,8 @@ def make_shared_transformer(
     model: from `spacy_mtl.TransformerEncoder.v1`.
     optimizer: from `spacy_mtl.AdamW.v1`; null: `[training.optimizer]` steps the encoder too.
     balancer: from the registry `balancers`; null: the encoder gets the plain sum of the heads' gradients.
+    calibrate_every: for a balancer and the log, take the length of each head's gradient at the encoder's parameters in
+        so many of its batches, which costs half a backward pass. Default: 100; 0: never.
     storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.
     save_optimizer: whether to save the state of `optimizer`, so that training can resume exactly. Default: true.
     """
@@ -604,6 +626,7 @@ def make_shared_transformer(
         name,
         optimizer=optimizer,
         balancer=balancer,
+        calibrate_every=calibrate_every,
         storage=storage,
         save_optimizer=save_optimizer,
     )

@@ -286,9 +286,31 @@ class EncoderShim(Shim):
         gradients: [T, width] each, or [n_layers, T, width]. One backward pass for each, beside the one that trains;
         holds A sets of gradients.
         """
+        found = self._go_down(gradients, self._trained())
+        return torch2xp(found @ found.T)
+
+    def sampled_gradients(self, gradients: list[Array]) -> Array:
+        """[A, P] what A gradients of the last batch's token vectors are to a sample of the encoder's parameters.
+
+        The sample are biases and the parameters of norms, in all layers: their gradients' length is near a fixed part
+        of that of all parameters, whatever the task, and costs half of a backward pass. Zeros if there is no graph.
+        """
+        parameters = self._trained()
+        sample = [p for p in parameters if p.ndim == 1] or parameters
+        if self._graph is None:
+            size = sum(p.numel() for p in sample)
+            return torch2xp(torch.zeros((len(gradients), size), device=self.device))
+        return torch2xp(self._go_down(gradients, sample))
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.require().model.parameters() if p.requires_grad]
+
+    def _go_down(
+        self, gradients: list[Array], parameters: list[torch.nn.Parameter]
+    ) -> torch.Tensor:
+        """[A, P] the gradients of parameters for A gradients of the last batch's token vectors."""
         layers = self._graph
         assert layers is not None
-        parameters = [p for p in self.require().model.parameters() if p.requires_grad]
         found = []
         for gradient in gradients:
             tops, d_tops = self._begin_with(layers, gradient)
@@ -300,8 +322,7 @@ class EncoderShim(Shim):
                 for p, g in zip(parameters, grads, strict=True)
             )
             found.append(torch.cat([g.float().ravel() for g in filled]))
-        stacked = torch.stack(found)
-        return torch2xp(stacked @ stacked.T / self._loss_scale() ** 2)
+        return torch.stack(found) / self._loss_scale()
 
     def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:
         """[T, width] of the last layer, or of all if `every_layer`."""

@@ -19,7 +19,7 @@ from thinc.api import SGD, Optimizer
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.balancing import BALANCERS, Balancer, TaskSignals
 from spacy_mtl.errors import CheckpointError, ConfigError, GradientError
-from spacy_mtl.pipeline.balance import GradientMeter
+from spacy_mtl.pipeline.balance import GradientBalance, GradientMeter
 from spacy_mtl.pipeline.batch import SharedBatch
 from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskCount, TaskStatistics
@@ -48,8 +48,10 @@ def named(method: str, **settings: Any) -> dict[str, Any]:
     return {"@balancers": f"spacy_mtl.{method}.v1", **settings}
 
 
-def make(path: Path, balancer: dict[str, Any] | None, heads: Any = HEADS) -> Language:
-    return make_nlp(path, heads, balancer=balancer)
+def make(
+    path: Path, balancer: dict[str, Any] | None, heads: Any = HEADS, **settings: Any
+) -> Language:
+    return make_nlp(path, heads, balancer=balancer, **settings)
 
 
 def plain_sgd() -> Optimizer:
@@ -133,31 +135,83 @@ def test_every_balancer_trains_with_one_backward_pass_a_batch(
     assert history[-1]["tagger"] < history[0]["tagger"]
 
 
-def test_equal_norms_as_long_as_the_plain_sum(encoder_path: Path, spy: Spy) -> None:
-    nlp = make(encoder_path, named("NormEqual"))
-    give_fixed_weights(nlp, *HEADS)
-    train(nlp, 1, plain_sgd())
+@pytest.mark.parametrize(("every", "expected"), [(0, 0), (100, 4 * 3), (5, 4 * 3)])
+@pytest.mark.parametrize("method", ["NormEqual", "PCGrad", "Uncertainty", "Static"])
+def test_passes_beside_the_one_are_those_of_calibration(
+    method: str, every: int, expected: int, encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    passes = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: [passes.append(1), grad(*a, **k)][1]
+    )
+    nlp = make(encoder_path, named(method), calibrate_every=every)
+    train(nlp, 9)
     settle(nlp)
-    ((slots, factors),) = spy
-    assert factors is not None
-    norms = {task: np.linalg.norm(g) for task, g in slots.items()}
-    assert max(norms.values()) / min(norms.values()) > 1.5
-    weighted = [factors[task] * norm for task, norm in norms.items()]
-    np.testing.assert_allclose(weighted, weighted[0], rtol=1e-4)
-    plain = np.linalg.norm(sum(slots.values()))
-    balanced = np.linalg.norm(sum(factors[task] * g for task, g in slots.items()))
-    np.testing.assert_allclose(balanced, plain, rtol=1e-4)
+    # batches 1, 2, 4 and 8 of each task; or 1, 2, 4 and 5
+    looks = "gramian" in BALANCERS[method].needs
+    assert len(passes) == (expected if looks else 0)
 
 
-def test_the_user_s_weights_say_how_long_a_gradient_is_to_be(encoder_path: Path, spy: Spy) -> None:
-    nlp = make(encoder_path, named("NormEqual", weights={"tagger": 3.0}))
+def below(nlp: Language, slots: Slots) -> dict[str, float]:
+    """How long gradients of the batch that is not closed yet are at the sampled parameters."""
+    found = shared(nlp).shim.sampled_gradients([slots[task] for task in sorted(slots)])
+    return dict(zip(sorted(slots), np.linalg.norm(found, axis=1).tolist(), strict=True))
+
+
+def above(_: Language, slots: Slots) -> dict[str, float]:
+    """How long they are at the token vectors."""
+    return {task: float(np.linalg.norm(gradient)) for task, gradient in slots.items()}
+
+
+def spread(values: dict[str, float]) -> float:
+    return max(values.values()) / min(values.values())
+
+
+@pytest.mark.parametrize(
+    ("every", "equal", "other"), [(100, below, above), (1, below, above), (0, above, below)]
+)
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_equal_norms_as_long_as_the_plain_sum(
+    every: int, equal: Any, other: Any, weight: float, encoder_path: Path
+) -> None:
+    """At the encoder's parameters, or at the token vectors if nothing is calibrated."""
+    balancer = named("NormEqual", weights={"tagger": weight})
+    nlp = make(encoder_path, balancer, calibrate_every=every)
     give_fixed_weights(nlp, *HEADS)
-    train(nlp, 1, plain_sgd())
-    settle(nlp)
-    ((slots, factors),) = spy
-    assert factors is not None
-    length = {task: factors[task] * np.linalg.norm(g) for task, g in slots.items()}
-    assert length["tagger"] == pytest.approx(3 * length["textcat"], rel=1e-4)
+    nlp.update(make_examples(nlp.vocab), sgd=False)
+    batch = shared(nlp)._batch
+    assert batch is not None
+    slots = {task: gradient.copy() for task, gradient in batch.buffer.slots.items()}
+    lengths, others = equal(nlp, slots), other(nlp, slots)
+    factors = factors_of(nlp)
+    assert spread(lengths) > 1.5
+    weighted = {task: factors[task] * norm for task, norm in lengths.items()}
+    weighted["tagger"] /= weight
+    assert spread(weighted) < 1.001
+    others = {task: factors[task] * norm for task, norm in others.items()}
+    others["tagger"] /= weight
+    assert spread(others) > 1.2
+
+
+@pytest.mark.parametrize("every", [0, 100])
+def test_the_whole_keeps_its_length(every: int, encoder_path: Path) -> None:
+    nlp = make(encoder_path, named("NormEqual"), calibrate_every=every)
+    give_fixed_weights(nlp, *HEADS)
+    pulls = []
+    weigh = GradientBalance.weigh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            GradientBalance, "weigh", lambda self, *a: [pulls.append(a[-1]), weigh(self, *a)][1]
+        )
+        train(nlp, 1, plain_sgd())
+        factors = factors_of(nlp)
+    ((token, _),) = (pull.read() for pull in pulls)
+    w = np.array([factors[task] for task in sorted(HEADS)])
+    assert spread(factors) > 1.2
+    np.testing.assert_allclose(w @ token @ w, token.sum(), rtol=1e-4)
 
 
 def test_a_batch_with_fewer_units_than_usual_counts_for_less(encoder_path: Path, spy: Spy) -> None:
@@ -442,26 +496,159 @@ def measure(
     return dict(zip(("token", "pooled"), pull.read(), strict=True))
 
 
-def test_the_gramians_are_plain_inner_products() -> None:
+def angles(gramian: NDArray[Any]) -> NDArray[Any]:
+    norms = np.sqrt(np.diagonal(gramian))
+    found: NDArray[Any] = gramian / np.outer(norms, norms)
+    return found
+
+
+def test_the_gramians_are_inner_products() -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(7, 5)).astype("f") for _ in range(2))
     found = measure(GradientMeter(), b=b, a=a)
     expected = [[(a * a).sum(), (a * b).sum()], [(a * b).sum(), (b * b).sum()]]
     np.testing.assert_allclose(found["token"], expected, rtol=1e-5)
     sums = np.stack([a.sum(axis=0), b.sum(axis=0)])
-    np.testing.assert_allclose(found["pooled"], sums @ sums.T, rtol=1e-5)
+    np.testing.assert_allclose(angles(found["pooled"]), angles(sums @ sums.T), rtol=1e-5)
+    np.testing.assert_allclose(np.diag(found["pooled"]), np.diag(expected), rtol=1e-5)
 
 
 def test_pooled_gradients_are_averaged_over_batches_and_age() -> None:
     meter = GradientMeter()
     one, other = np.eye(4, dtype="f")[:1], np.eye(4, dtype="f")[1:2]
     measure(meter, a=one)
-    found = measure(meter, a=other, b=one)["pooled"]
-    np.testing.assert_allclose(found, [[0.9**2 + 0.1**2, 0.9], [0.9, 1.0]], rtol=1e-5)
+    found = measure(meter, a=3 * other, b=one)["pooled"]
+    directions = np.array([[0.9, 0.3], [1.0, 0.0]])
+    np.testing.assert_allclose(angles(found), angles(directions @ directions.T), rtol=1e-5)
+    np.testing.assert_allclose(np.sqrt(np.diag(found)), [0.9 + 0.3, 1.0], rtol=1e-5)
     for _ in range(50):
         measure(meter, b=one)
     found = measure(meter, a=one, b=one)["pooled"]
     np.testing.assert_allclose(found, [[1.0, 1.0], [1.0, 1.0]], rtol=1e-5)
+
+
+def test_a_task_whose_gradients_cancel_has_no_direction() -> None:
+    found = measure(GradientMeter(), a=np.array([[1.0], [-1.0]], dtype="f"))
+    np.testing.assert_allclose(found["token"], [[2.0]], rtol=1e-5)
+    np.testing.assert_array_equal(found["pooled"], [[0.0]])
+
+
+# ---- calibration
+
+
+class Below:
+    """Where gradients are `times` as long as at the token vectors, task by task."""
+
+    def __init__(self, **times: float) -> None:
+        self.times = times
+        self.asked: list[tuple[int, str]] = []  # number of the batch, task
+
+    def in_batch(self, meter: GradientMeter, **slots: NDArray[np.float32]) -> NDArray[Any]:
+        """The norms that are measured in a batch."""
+
+        def go_down(gradients: Any, tasks: Any) -> Any:
+            self.asked += [(meter.n_batches, task) for task in tasks]
+            lengths = [float(np.linalg.norm(gradient)) for gradient in gradients]
+            return np.array([[n * self.times[t]] for n, t in zip(lengths, tasks, strict=True)], "f")
+
+        pull = meter.measure(slots, {task: TaskCount(units=1) for task in slots}, go_down)
+        assert pull is not None
+        found: NDArray[Any] = np.sqrt(np.diagonal(pull.read()[0]))
+        return found
+
+
+ONE = np.eye(4, dtype="f")[:1]
+
+
+def test_a_task_is_calibrated_often_at_first_and_then_every_so_many_of_its_batches() -> None:
+    meter, below = GradientMeter(10), Below(a=2.0, b=3.0)
+    for _ in range(30):
+        below.in_batch(meter, a=ONE, b=ONE)
+    for task in "ab":
+        assert [n for n, t in below.asked if t == task] == [1, 2, 4, 8, 10, 20, 30]
+    below.asked.clear()
+    for n in range(1, 31):
+        below.in_batch(meter, a=ONE, **({"c": ONE} if n % 3 == 0 else {}))
+        below.times["c"] = 1.0
+    assert [n - 30 for n, t in below.asked if t == "c"] == [3, 6, 12, 24, 30]
+
+
+def test_zero_calibrates_never() -> None:
+    meter, below = GradientMeter(0), Below(a=2.0)
+    for _ in range(20):
+        np.testing.assert_allclose(below.in_batch(meter, a=ONE), [1.0])
+    assert not below.asked
+
+
+def test_lengths_are_those_at_the_parameters() -> None:
+    meter, below = GradientMeter(10), Below(a=2.0, b=30.0)
+    np.testing.assert_allclose(below.in_batch(meter, a=ONE, b=ONE), [2.0, 30.0], rtol=1e-5)
+    np.testing.assert_allclose(below.in_batch(meter, a=ONE, b=5 * ONE), [2.0, 150.0], rtol=1e-5)
+    np.testing.assert_allclose(below.in_batch(meter, b=ONE), [30.0], rtol=1e-5)
+    below.times["b"] = 90.0
+    np.testing.assert_allclose(below.in_batch(meter, a=ONE, b=ONE)[0], 2.0, rtol=1e-5)
+    for _ in range(200):
+        found = below.in_batch(meter, b=ONE)
+    np.testing.assert_allclose(found, [90.0], rtol=1e-3)
+
+
+def test_one_odd_batch_does_not_decide() -> None:
+    meter, below = GradientMeter(1), Below(a=2.0)
+    for _ in range(20):
+        below.in_batch(meter, a=ONE)
+    below.times["a"] = 200.0
+    assert below.in_batch(meter, a=ONE)[0] == pytest.approx(2.0 * 100**0.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("times", [0.0, np.inf, np.nan])
+def test_what_cannot_be_used_is_left_out(times: float) -> None:
+    meter, below = GradientMeter(1), Below(a=2.0, b=4.0)
+    below.in_batch(meter, a=ONE, b=ONE)
+    below.times["a"] = times
+    np.testing.assert_allclose(below.in_batch(meter, a=ONE, b=ONE), [2.0, 4.0], rtol=1e-5)
+    np.testing.assert_allclose(below.in_batch(meter, a=0 * ONE, b=ONE), [0.0, 4.0], rtol=1e-5)
+
+
+def test_a_task_that_had_no_gradient_yet_is_like_the_others() -> None:
+    meter, below = GradientMeter(100), Below(a=2.0, b=8.0, c=1.0)
+    np.testing.assert_allclose(
+        below.in_batch(meter, a=ONE, b=ONE, c=0 * ONE), [2.0, 8.0, 0.0], rtol=1e-5
+    )
+    below.times["c"] = 0.0
+    found = below.in_batch(meter, a=ONE, b=ONE, c=ONE)
+    np.testing.assert_allclose(found, [2.0, 8.0, 4.0], rtol=1e-5)  # the geometric mean
+    assert "c" not in meter.state_dict()["reach"]
+
+
+def test_a_frozen_encoder_is_not_calibrated(encoder_path: Path) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    for parameter in shared(nlp).shim.require().model.parameters():
+        parameter.requires_grad_(False)
+    train(nlp, 3)
+    settle(nlp)
+    assert not shared(nlp).meter.reach
+
+
+def test_the_sample_is_the_gradient_of_biases_and_norms(encoder_path: Path) -> None:
+    import torch
+
+    nlp = make(encoder_path, named("NormEqual"), calibrate_every=0)
+    give_fixed_weights(nlp, *HEADS)
+    nlp.update(make_examples(nlp.vocab), sgd=False)
+    batch = shared(nlp)._batch
+    assert batch is not None
+    shim = shared(nlp).shim
+    total = sum(batch.buffer.slots.values())
+    sampled = shim.sampled_gradients([total, 2.0 * total])
+    close = batch.close
+    batch.close = lambda factors=None: close(None)  # type: ignore[method-assign]
+    settle(nlp)
+    parameters = [p for p in shim.require().model.parameters() if p.ndim == 1]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    expected = torch.cat(grads).numpy()
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(sampled[0], expected, atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(sampled[1], 2.0 * expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_state_survives_json() -> None:
@@ -477,3 +664,15 @@ def test_the_state_survives_json() -> None:
     a, b = measure(straight, units=9, **slots), measure(resumed, units=9, **slots)
     assert all(np.array_equal(a[level], b[level]) for level in a)
     assert straight.units == resumed.units
+
+
+def test_calibration_survives_json() -> None:
+    straight, resumed, below = GradientMeter(10), GradientMeter(10), Below(a=2.0, b=30.0)
+    for _ in range(15):
+        below.in_batch(straight, a=ONE, b=ONE)
+    resumed.load_state_dict(json.loads(json.dumps(straight.state_dict())))
+    below.times = {"a": 3.0, "b": 5.0}
+    for _ in range(7):
+        a, b = (below.in_batch(meter, a=ONE, b=ONE) for meter in (straight, resumed))
+        assert np.array_equal(a, b)
+    assert resumed.state_dict() == straight.state_dict()

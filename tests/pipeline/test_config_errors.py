@@ -118,6 +118,13 @@ def test_an_unknown_storage_is_refused_when_the_config_is_read(encoder_path: Pat
     assert_says(error.value, parts)
 
 
+def test_a_negative_interval_of_calibrations_is_refused(encoder_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_nlp(encoder_path, calibrate_every=-1, initialize=False)
+    key = f"`components.{NAME}.calibrate_every = -1`"
+    assert_says(error.value, (key, "a whole number, at least 0"))
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     nlp = make_nlp(tmp_path / "nowhere", initialize=False)
     with pytest.raises(ConfigError) as error:
