@@ -1,0 +1,137 @@
+"""How far do a task's gradients reach? Their length at the encoder's parameters, and how it can be had more cheaply.
+
+Trains `configs/mix.cfg` (tags of EWT, names of GUM, sentiment of SST-2) on batches of 500 words and, every seventh
+update, takes each task's own gradient of all parameters. The table divides its length by others of the same gradient:
+that at the token vectors, that of their sum over tokens, and those of parts of the parameters. A measure that is as
+good as the whole has the same quotient for every task. Run from the project's folder, after
+`python -m spacy project run mix-convert`; writes benchmarks/results/reach.md:
+
+    python benchmarks/reach.py corpus/mix
+"""
+
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from environment import describe
+from mix_scores import NER_FIRST, make_config, set_ner, write_part
+from training import finish_update, prepare, set_updates
+
+from spacy_mtl.pipeline.shared_transformer import SharedTransformer
+
+ROOT = Path(__file__).parent
+EVERY = 7
+Lengths = dict[str, float]  # of one gradient, by where it was measured
+
+
+def kinds_of(name: str, parameter: torch.Tensor) -> list[str]:
+    """The rows of the table that a parameter belongs to."""
+    kinds = ["all parameters"]
+    if parameter.ndim == 1:
+        kinds.append("biases and norms (the sample)")
+    elif "embeddings" in name:
+        kinds.append("embeddings")
+    elif "intermediate" in name:
+        kinds.append("feed-forward, first")
+    elif "attention" not in name:
+        kinds.append("feed-forward, second")
+    else:
+        kinds.append("attention")
+    return kinds
+
+
+def lengths_of(shared: Any, gradient: Any) -> Lengths:
+    """Of a gradient of the token vectors, [T, width]: there, and at the parameters."""
+    named = [(n, p) for n, p in shared.shim.require().model.named_parameters() if p.requires_grad]
+    tops, d_tops = shared.shim._begin_with(shared.shim._graph, gradient)
+    found = torch.autograd.grad(
+        tops, [p for _, p in named], d_tops, retain_graph=True, allow_unused=True
+    )
+    squares: Counter[str] = Counter()
+    for (name, parameter), part in zip(named, found, strict=True):
+        for kind in kinds_of(name, parameter):
+            squares[kind] += 0.0 if part is None else float((part * part).sum())
+    lengths = {kind: square**0.5 for kind, square in squares.items()}
+    lengths["token vectors"] = float(np.linalg.norm(gradient))
+    lengths["sum over tokens"] = float(np.linalg.norm(gradient.sum(axis=0)))
+    return lengths
+
+
+@contextmanager
+def watched(found: list[tuple[str, Lengths]]) -> Iterator[list[bool]]:
+    """Where the first item of what it gives is true, each task's lengths in the next batch are added to `found`."""
+    looks = [False]
+    weigh = SharedTransformer._weigh
+
+    def look(self: Any, batch: Any) -> Any:
+        if looks[0]:
+            for task, gradient in batch.buffer.slots.items():
+                if np.any(gradient):
+                    found.append((task, lengths_of(self, gradient)))
+        return weigh(self, batch)
+
+    SharedTransformer._weigh = look  # type: ignore[method-assign]
+    try:
+        yield looks
+    finally:
+        SharedTransformer._weigh = weigh  # type: ignore[method-assign]
+
+
+def table(found: list[tuple[str, Lengths]]) -> list[str]:
+    """Geometric means of quotients, and their spread as a factor."""
+    tasks = sorted({task for task, _ in found})
+    logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for task, lengths in found:
+        for kind, length in lengths.items():
+            if length > 0:
+                logs[kind][task].append(float(np.log(lengths["all parameters"] / length)))
+    rows = [f"| all parameters / | {' | '.join(tasks)} | largest / smallest |"]
+    rows.append("|---" * (len(tasks) + 2) + "|")
+    for kind, by_task in logs.items():
+        if kind == "all parameters":
+            continue
+        means = [float(np.exp(np.mean(by_task[task]))) for task in tasks]
+        spreads = [float(np.exp(np.std(by_task[task]))) for task in tasks]
+        cells = [f"{m:.3g} (x {s:.2f})" for m, s in zip(means, spreads, strict=True)]
+        rows.append(f"| {kind} | {' | '.join(cells)} | {max(means) / min(means):.2f} |")
+    return rows
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with train/ and dev/ of three corpora.")],
+    updates: Annotated[int, typer.Option(help="Length of the training.")] = 200,
+    skip: Annotated[int, typer.Option(help="Updates that are not measured.")] = 40,
+    ner: Annotated[str, typer.Option(help="Factory of the entity recogniser.")] = "biluo_ner",
+    seed: Annotated[int, typer.Option(help="Of training.")] = 0,
+) -> None:
+    """Train, measure and write the table."""
+    found: list[tuple[str, Lengths]] = []
+    with tempfile.TemporaryDirectory() as part, watched(found) as looks:
+        write_part(folder, 0.3, Path(part))
+        config = make_config(folder, Path(part), order=NER_FIRST, seed=seed, words=500, epochs=0)
+        set_ner(config, ner)
+        set_updates(config, updates)
+        nlp, batches, optimizer, _ = prepare(config)
+        for step, (_, batch) in enumerate(islice(batches(), updates)):
+            looks[0] = step >= skip and step % EVERY == 0
+            nlp.update(batch, drop=nlp.config["training"]["dropout"], sgd=False)
+            finish_update(nlp, optimizer)
+            optimizer.step_schedules()
+    note = (
+        f"Geometric means over {len(found)} gradients, taken every {EVERY} updates from {skip} to {updates}, and the "
+        f"factor that one standard deviation of the logarithm makes. `{ner}`, seed {seed}."
+    )
+    text = ["# Lengths of gradients", "", *describe().splitlines(), "", note, "", *table(found)]
+    (ROOT / "results" / "reach.md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    typer.run(main)
