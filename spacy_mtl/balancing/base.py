@@ -28,7 +28,8 @@ class TaskSignals:
 
     tasks: names, each once.
     gramian: [T, T] inner products of the tasks' gradients, each divided by the annotated units that its task usually
-        has in a batch; at the balancer's `level`. None: not measured, because the balancer does not need it.
+        has in a batch. Lengths are those at the encoder's parameters (`calibrate_every` of `shared_transformer`),
+        angles those of the balancer's `level`. None: not measured, because the balancer does not need it.
     losses: [T] loss per annotated unit. None: not measured.
     units: [T] annotated units (tokens, documents, ...), at least 0.
     step: how many batches were weighed before this one.
@@ -98,9 +99,9 @@ class Balancer(ABC):
     """Maps what was measured to one weight for each active task. Subclass it for a balancer of your own.
 
     needs: which of `gramian` and `losses` must be measured; what is not needed is not measured.
-    level: of the Gramian. `token`: gradients with respect to the batch's token vectors; those of tasks that are
-        annotated in different documents are orthogonal. `pooled`: their sums over the tokens, averaged over batches,
-        which can agree or conflict even then.
+    level: of the Gramian's angles. `token`: gradients with respect to the batch's token vectors; those of tasks that
+        are annotated in different documents are orthogonal. `pooled`: their sums over the tokens, averaged over
+        batches, which can agree or conflict even then; the lengths are averaged as well.
     per_unit: whether the weights are meant for gradients per annotated unit. False: for those that the heads hand back.
     stateful: names of the attributes that change from step to step. They hold plain values only (numbers, strings,
         lists, and dicts with strings for keys), by the task's name where they belong to a task, so that they survive

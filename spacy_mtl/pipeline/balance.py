@@ -51,7 +51,7 @@ class GradientMeter:
 
     A gradient's length at the token vectors does not say how far it moves the encoder: one that says the same in all
     tokens of a document, as a classifier's does, adds up on its way down, one that differs from token to token does
-    not. With MiniLM the quotient of the two lengths, a task's *reach* here, differed by a factor of five between names
+    not. With MiniLM the quotient of the two lengths, a task's *reach* here, differed by a factor of six between names
     and sentiment (project/benchmarks/NOTES.md). So it is taken now and then, with a backward pass of the task's own.
 
     calibrate_every: take a task's reach in so many of its batches, and before that in its first, second, fourth,

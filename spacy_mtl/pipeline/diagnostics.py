@@ -22,7 +22,8 @@ class BatchRecord:
 
     number: of the batch, from 0.
     units, losses: [A] annotated units, and the loss of one.
-    norms: [A] length of the gradient with respect to the token vectors, per annotated unit.
+    norms: [A] length of the gradient per annotated unit: at the encoder's parameters, or if the shared_transformer does
+        not calibrate, at the token vectors.
     factors: [A] what the gradient was multiplied with. shares: [A] length of the weighted gradient among all of them.
     cosines: of pairs of tasks, between the running averages of their pooled gradients; a task without a gradient has
         none.
