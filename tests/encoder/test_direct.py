@@ -219,7 +219,7 @@ def kind(layers: Sequence[nn.Linear], rows: int) -> Any:
     return given["dtype"], given["ordered"]
 
 
-def test_which_copy(monkeypatch: pytest.MonkeyPatch, layer: nn.Linear) -> None:
+def test_which_copy(layer: nn.Linear) -> None:
     ordered = {dtype for dtype in (torch.float32, torch.bfloat16) if packed._is_there(dtype)}
     few, many = packed.FEW_ROWS, packed.FEW_ROWS + 1
     assert kind([layer], few) == (ORDERED if torch.float32 in ordered else None)
@@ -227,13 +227,39 @@ def test_which_copy(monkeypatch: pytest.MonkeyPatch, layer: nn.Linear) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert kind([layer], few) == (ORDERED_NARROW if torch.bfloat16 in ordered else NARROW)
         assert kind([layer], many) == NARROW
-        assert kind([nn.Linear(3, 3, bias=False)], many) is None
-        assert kind([nn.Linear(3, 3).double()], many) is None
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_what_cannot_be_copied(
+    low: bool, monkeypatch: pytest.MonkeyPatch, layer: nn.Linear
+) -> None:
+    if not low and not packed._is_there(torch.float32):
+        pytest.skip("this torch has no oneDNN")
+    rows = packed.FEW_ROWS
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        assert kind([layer], rows) is not None
+        assert kind([layer, nn.Linear(3, 3, bias=False)], rows) is None
+        assert kind([nn.Linear(3, 3).double()], rows) is None
         with torch.inference_mode():
-            assert kind([nn.Linear(3, 3)], many) is None
-        monkeypatch.setattr(packed, "MOST_BYTES", 20 * 12 * 2)
-        assert kind([layer], many) == NARROW
-        assert kind([layer, layer], many) is None
+            assert kind([nn.Linear(3, 3)], rows) is None
+        monkeypatch.setattr(packed, "MOST_BYTES", 20 * 12 * (2 if low else 4))
+        assert kind([layer], rows) is not None
+        assert kind([layer, layer], rows) is None
+
+
+def test_only_calls_with_few_rows_use_ordered_weights(
+    monkeypatch: pytest.MonkeyPatch, family_dir: Callable[[str], Path]
+) -> None:
+    if not packed._is_there(torch.float32):
+        pytest.skip("this torch has no oneDNN")
+    rows: list[int] = []
+    ordered = packed._ordered
+    monkeypatch.setattr(packed, "_ordered", lambda X, *a: rows.append(len(X)) or ordered(X, *a))
+    model = load(family_dir("bert"))
+    both(model, [batch(*[100] * 3)])
+    assert rows == []
+    both(model, [batch(9, 4)])
+    assert set(rows) == {13}
 
 
 @pytest.mark.parametrize("family", sorted(FLAT))
