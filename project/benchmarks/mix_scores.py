@@ -82,11 +82,11 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         )
     },
 }
-NOTE = f"""Mean and sample standard deviation over seeds, in points. `gold`: thousands of words that carried the task's
+NOTE = """Mean and sample standard deviation over seeds, in points. `gold`: thousands of words that carried the task's
 gold, and the updates in which there were any. A pipeline *alone* has the config of `spacy_mtl` and one head; with the
 same batch size it makes fewer updates in the same epochs, with the same number of updates its batches are smaller.
 `spacy_mtl` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads. spacy-transformers and the rows
-`ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {ONE_RATE}) for all. spaCy's stock
+`ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {rate}) for all. spaCy's stock
 behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are `spacy_mtl` with another
 balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
 """
@@ -250,13 +250,14 @@ def main(
     """Train every system with each seed and write the table."""
     suffix = "" if rate is None else f"_rate{rate:g}"
     out = ROOT / "results" / f"mix_scores_{share:g}x{epochs}{suffix}.json"
+    note = NOTE.format(rate=rate or ONE_RATE)
     for name in system or []:
         if name not in SYSTEMS:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(SYSTEMS)}")
     with tempfile.TemporaryDirectory() as part:
         write_part(folder, share, Path(part))
-        given = {"folder": folder, "part": Path(part), "epochs": epochs, "words": words}
-        given["rate"] = rate
+        given: dict[str, Any] = {"folder": folder, "part": Path(part), "epochs": epochs}
+        given |= {"words": words, "rate": rate}
         for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
             results = load_results(out)  # anew: another process may fill the same file
             if any(r["system"] == name and r["seed"] == seed for r in results):
@@ -265,7 +266,7 @@ def main(
             record = {"system": name, "seed": seed, **found}
             print(json.dumps(record), flush=True)
             results = [*load_results(out), record]
-            store_results(out, results, "Dev scores of a mix", [table(results), "", NOTE])
+            store_results(out, results, "Dev scores of a mix", [table(results), "", note])
     print(table(load_results(out)))
 
 

@@ -11,8 +11,6 @@ good as the whole has the same quotient for every task. Run from the project's f
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,64 +22,39 @@ from environment import describe
 from mix_scores import NER_FIRST, make_config, set_ner, write_part
 from training import finish_update, prepare, set_updates
 
-from spacy_mtl.pipeline.shared_transformer import SharedTransformer
+from spacy_mtl.pipeline.shim import EncoderShim
 
 ROOT = Path(__file__).parent
 EVERY = 7
+WHOLE = "all parameters"
 Lengths = dict[str, float]  # of one gradient, by where it was measured
 
 
-def kinds_of(name: str, parameter: torch.Tensor) -> list[str]:
-    """The rows of the table that a parameter belongs to."""
-    kinds = ["all parameters"]
+def kind_of(name: str, parameter: torch.Tensor) -> str:
+    """The row of the table that a parameter belongs to."""
     if parameter.ndim == 1:
-        kinds.append("biases and norms (the sample)")
-    elif "embeddings" in name:
-        kinds.append("embeddings")
-    elif "intermediate" in name:
-        kinds.append("feed-forward, first")
-    elif "attention" not in name:
-        kinds.append("feed-forward, second")
-    else:
-        kinds.append("attention")
-    return kinds
+        return "biases and norms (the sample)"
+    if "embeddings" in name:
+        return "embeddings"
+    if "attention" in name:
+        return "attention"
+    return "feed-forward, first" if "intermediate" in name else "feed-forward, second"
 
 
-def lengths_of(shared: Any, gradient: Any) -> Lengths:
-    """Of a gradient of the token vectors, [T, width]: there, and at the parameters."""
-    named = [(n, p) for n, p in shared.shim.require().model.named_parameters() if p.requires_grad]
-    tops, d_tops = shared.shim._begin_with(shared.shim._graph, gradient)
-    found = torch.autograd.grad(
-        tops, [p for _, p in named], d_tops, retain_graph=True, allow_unused=True
-    )
+def lengths_of(shim: EncoderShim, gradient: Any) -> Lengths:
+    """Of a gradient of the last batch's token vectors, [T, width]: there, and at the parameters."""
+    named = [(n, p) for n, p in shim.require().model.named_parameters() if p.requires_grad]
+    (flat,) = shim._go_down([gradient], [p for _, p in named])
     squares: Counter[str] = Counter()
-    for (name, parameter), part in zip(named, found, strict=True):
-        for kind in kinds_of(name, parameter):
-            squares[kind] += 0.0 if part is None else float((part * part).sum())
+    for (name, parameter), part in zip(
+        named, flat.split([p.numel() for _, p in named]), strict=True
+    ):
+        squares[kind_of(name, parameter)] += float((part * part).sum())
     lengths = {kind: square**0.5 for kind, square in squares.items()}
+    lengths[WHOLE] = squares.total() ** 0.5
     lengths["token vectors"] = float(np.linalg.norm(gradient))
     lengths["sum over tokens"] = float(np.linalg.norm(gradient.sum(axis=0)))
     return lengths
-
-
-@contextmanager
-def watched(found: list[tuple[str, Lengths]]) -> Iterator[list[bool]]:
-    """Where the first item of what it gives is true, each task's lengths in the next batch are added to `found`."""
-    looks = [False]
-    weigh = SharedTransformer._weigh
-
-    def look(self: Any, batch: Any) -> Any:
-        if looks[0]:
-            for task, gradient in batch.buffer.slots.items():
-                if np.any(gradient):
-                    found.append((task, lengths_of(self, gradient)))
-        return weigh(self, batch)
-
-    SharedTransformer._weigh = look  # type: ignore[method-assign]
-    try:
-        yield looks
-    finally:
-        SharedTransformer._weigh = weigh  # type: ignore[method-assign]
 
 
 def table(found: list[tuple[str, Lengths]]) -> list[str]:
@@ -91,11 +64,11 @@ def table(found: list[tuple[str, Lengths]]) -> list[str]:
     for task, lengths in found:
         for kind, length in lengths.items():
             if length > 0:
-                logs[kind][task].append(float(np.log(lengths["all parameters"] / length)))
-    rows = [f"| all parameters / | {' | '.join(tasks)} | largest / smallest |"]
+                logs[kind][task].append(float(np.log(lengths[WHOLE] / length)))
+    rows = [f"| {WHOLE} / | {' | '.join(tasks)} | largest / smallest |"]
     rows.append("|---" * (len(tasks) + 2) + "|")
     for kind, by_task in logs.items():
-        if kind == "all parameters":
+        if kind == WHOLE:
             continue
         means = [float(np.exp(np.mean(by_task[task]))) for task in tasks]
         spreads = [float(np.exp(np.std(by_task[task]))) for task in tasks]
@@ -113,15 +86,18 @@ def main(
 ) -> None:
     """Train, measure and write the table."""
     found: list[tuple[str, Lengths]] = []
-    with tempfile.TemporaryDirectory() as part, watched(found) as looks:
+    with tempfile.TemporaryDirectory() as part:
         write_part(folder, 0.3, Path(part))
         config = make_config(folder, Path(part), order=NER_FIRST, seed=seed, words=500, epochs=0)
         set_ner(config, ner)
         set_updates(config, updates)
         nlp, batches, optimizer, _ = prepare(config)
+        shared: Any = nlp.get_pipe("shared_transformer")
         for step, (_, batch) in enumerate(islice(batches(), updates)):
-            looks[0] = step >= skip and step % EVERY == 0
             nlp.update(batch, drop=nlp.config["training"]["dropout"], sgd=False)
+            if step >= skip and step % EVERY == 0:
+                slots = shared._batch.buffer.slots
+                found += [(t, lengths_of(shared.shim, g)) for t, g in slots.items() if g.any()]
             finish_update(nlp, optimizer)
             optimizer.step_schedules()
     note = (
