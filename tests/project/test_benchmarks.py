@@ -102,6 +102,39 @@ def test_the_bare_encoder_reads_every_wordpiece_once(
         assert all(ids.shape[1] <= bare.model.config.max_position_embeddings for ids, _ in batches)
 
 
+def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
+    gains = {("a", "b"): [3.0, 3.5], ("b", "a"): [2.0, 1.5], ("a", "c"): [-1.0, -2.0]}
+    gains |= {("c", "a"): [-3.0, -4.0], ("b", "c"): [1.0, 0.5], ("c", "b"): [0.5, 0.75]}
+    found = [
+        {"task": task, "group": sorted((task, other)), "gains": values}
+        for (task, other), values in gains.items()
+    ]
+    found.append({"task": "a", "group": ["a", "b", "c"], "gains": [7.0, 9.0]})
+    cosines = {pair: 0.1 if set(pair) == {"b", "c"} else -0.1 for pair in gains}
+    report = {
+        "heads": ["a", "b", "c"],
+        "differences": found,
+        "affinity": {"/".join(pair): cosine for pair, cosine in cosines.items()},
+        "agreement": 0.25,
+    }
+    module = load("transfer_agreement")
+    assert module.gains_of(report) == gains
+    assert module.repeatable(gains) == pytest.approx(33 / 35)  # one of six ranks swapped
+    text = "\n".join(module.show(report))
+    assert "| a, b | -0.100 | 3.25 ± 0.35 | 1.75 ± 0.35 |" in text
+    assert "| a | 8.00 ± 1.41 |" in text
+    assert (
+        "cosines and gains: 0.25. Of one seed's gains and the means of the other seeds': 0.94."
+        in text
+    )
+    assert "by pairs: a + b; c. By the pairs they gain +5.00 points." in text
+    assert "by cosines: a; b + c. By the pairs they gain +1.38 points." in text
+
+
+def test_gains_of_one_seed_repeat_nothing(load: Load) -> None:
+    assert load("transfer_agreement").repeatable({("a", "b"): [1.0], ("b", "a"): [2.0]}) is None
+
+
 # ------------------------------------------------------------------------------- end to end, slowly
 
 

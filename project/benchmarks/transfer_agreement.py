@@ -1,0 +1,146 @@
+"""Does `spacy mtl transfer --quick` say what training every pair of tasks says?
+
+Trains five heads on GUM alone, in pairs and all together, as `spacy mtl transfer --pairs` does, and compares what each
+task gained in each pair with the cosine of the two tasks' gradients in the run with all, which is all that `--quick`
+looks at. Run from the project's folder, after `python -m spacy project run gum-corpus`:
+
+    python benchmarks/transfer_agreement.py corpus/gum --updates 300 --seeds 3
+
+Finished runs are kept in training/transfer_agreement, so an interrupted command goes on. Writes
+benchmarks/results/transfer_agreement.{json,md}.
+"""
+
+from itertools import combinations
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import typer
+from spacy import util
+from thinc.api import Config
+from training import LISTENER, spread, store_results
+
+from spacy_mtl.cli.transfer import compare
+from spacy_mtl.transfer.comparison import best_groups, rank_correlation
+
+ROOT = Path(__file__).parent
+Pair = tuple[str, str]  # a task, and the other one
+TOK2VEC = {"@architectures": LISTENER}
+HEADS: dict[str, dict[str, Any]] = {
+    "ner": {"factory": "biluo_ner"},
+    "morphologizer": {
+        "factory": "morphologizer",
+        "model": {"@architectures": "spacy.Tagger.v2", "tok2vec": TOK2VEC},
+    },
+    "parser": {
+        "factory": "parser",
+        "model": {
+            "@architectures": "spacy.TransitionBasedParser.v2",
+            "state_type": "parser",
+            "extra_state_tokens": False,
+            "hidden_width": 64,
+            "maxout_pieces": 2,
+            "use_upper": False,
+            "tok2vec": TOK2VEC,
+        },
+    },
+}
+NOTE = """Gains: points of the task's score in the pair, less those of the task alone, at equal updates; mean and
+sample standard deviation over seeds. `cosine`: mean over the audits of the runs with all tasks. Rank correlations are
+Spearman's, over all tasks and partners.
+"""
+
+
+def make_config(folder: Path, words: int) -> Config:
+    """configs/gum.cfg with five heads."""
+    overrides = {
+        "paths.train": str(folder / "train.spacy"),
+        "paths.dev": str(folder / "dev.spacy"),
+        "system.gpu_allocator": None,
+        "training.batcher.size": words,
+    }
+    config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    config["components"] |= HEADS
+    config["nlp"]["pipeline"] = ["shared_transformer", "tagger", "textcat", *HEADS]
+    config["training"].pop("score_weights")
+    return config
+
+
+def gains_of(report: dict[str, Any]) -> dict[Pair, list[float]]:
+    """What each task gained with each other, seed by seed."""
+    gains = {}
+    for found in report["differences"]:
+        if len(found["group"]) == 2:
+            (other,) = set(found["group"]) - {found["task"]}
+            gains[found["task"], other] = found["gains"]
+    return gains
+
+
+def repeatable(gains: dict[Pair, list[float]]) -> float | None:
+    """How well one seed's gains agree with the means of the other seeds: what no estimate can be expected to beat."""
+    n_seeds = min(len(values) for values in gains.values())
+    found = []
+    for seed in range(n_seeds) if n_seeds > 1 else ():
+        own = [values[seed] for values in gains.values()]
+        others = [mean([*values[:seed], *values[seed + 1 :]]) for values in gains.values()]
+        found.append(rank_correlation(own, others))
+    kept = [value for value in found if value is not None]
+    return mean(kept) if kept else None
+
+
+def show(report: dict[str, Any]) -> list[str]:
+    """The table and what follows from it."""
+    gains, heads = gains_of(report), report["heads"]
+    cosines = {tuple(key.split("/")): value for key, value in report["affinity"].items()}
+    means = {pair: mean(values) for pair, values in gains.items()}
+    rows = ["| tasks | cosine | the first gains | the second gains |", "|---|---|---|---|"]
+    for pair in combinations(heads, 2):
+        cells = [spread(gains[pair]), spread(gains[pair[1], pair[0]])]
+        rows.append(f"| {', '.join(pair)} | {cosines[pair]:+.3f} | {' | '.join(cells)} |")
+    together = [d for d in report["differences"] if len(d["group"]) == len(heads)]
+    rows += ["", "| all together | gain |", "|---|---|"]
+    rows += [f"| {d['task']} | {spread(d['gains'])} |" for d in together]
+    again = repeatable(gains)
+    rows += [
+        "",
+        f"Rank correlation of cosines and gains: {report['agreement']:.2f}. Of one seed's gains and the means of the "
+        f"other seeds': {'-' if again is None else format(again, '.2f')}.",
+        "",
+    ]
+    for name, affinity in (("pairs", means), ("cosines", cosines)):
+        groups = best_groups(heads, affinity)
+        total = sum(
+            mean(means[task, other] for other in group if other != task)
+            for group in groups
+            for task in group
+            if len(group) > 1
+        )
+        named = "; ".join(" + ".join(group) for group in groups)
+        rows.append(f"- Groups by {name}: {named}. By the pairs they gain {total:+.2f} points.")
+    return [*rows, ""]
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with train.spacy and dev.spacy of GUM.")],
+    updates: Annotated[int, typer.Option(help="Optimizer steps of each run.")] = 300,
+    words: Annotated[int, typer.Option(help="Words in a batch.")] = 300,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+) -> None:
+    """Train every group with each seed and write the tables."""
+    report = compare(
+        make_config(folder, words),
+        ROOT.parent / "training" / "transfer_agreement",
+        steps=updates,
+        seeds=seeds,
+        pairs=True,
+        equal="updates",
+        quick=False,
+        say=lambda text: print(text, flush=True),
+    )
+    title = f"Agreement of --quick, {updates} updates of {words} words, {seeds} seeds"
+    out = ROOT / "results" / "transfer_agreement.json"
+    store_results(out, [report], title, [*show(report), NOTE])
+
+
+if __name__ == "__main__":
+    typer.run(main)
