@@ -6,8 +6,8 @@ the same gold in each update and about the same number of updates. Run from the 
 
     python benchmarks/lowresource_scores.py corpus/lowresource --passes 12 --seeds 3
 
-`--ner biluo_ner` takes that in the place of `ner`; `--balancer NAME`, repeatable, trains together with another balancer
-than `configs/mix.cfg` has, or with `none`.
+`--ner biluo_ner` takes that in the place of `ner`. `--variant NAME`, repeatable, trains these only: `VARIANTS` below
+lists them, with other passes, partners, rates, frozen layers and balancers.
 
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
 and names together. Writes benchmarks/results/lowresource_scores_{passes}_{ner}.{json,md} after every run, and skips
@@ -21,42 +21,68 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from mix_scores import SCORES, SOURCES, TITLES, make_config, set_ner
+from mix_scores import BALANCERS, NER_FIRST, SCORES, SOURCES, TITLES, make_config, set_ner
 from spacy.tokens import DocBin
 from thinc.api import Config
 from training import finish_update, load_results, prepare, set_updates, spread, store_results
 
 ROOT = Path(__file__).parent
-TASKS = ["tagger", "ner", "textcat"]
 SMALL = ["tagger", "ner"]
 WORDPIECES = 180  # of one task in a batch
+LONGER = "alone, {} times the passes"
+# What each is: the heads, times the passes over the small sources, the encoder's highest rate and frozen layers
+VARIANTS: dict[str, dict[str, Any]] = {
+    "together": {},
+    "alone": {"alone": True},
+    LONGER.format("two"): {"alone": True, "passes": 2},
+    LONGER.format("three"): {"alone": True, "passes": 3},
+    "together, two times the passes": {"passes": 2},
+    "tags and names": {"order": SMALL},
+    "tags and sentiment": {"order": ["tagger", "textcat"]},
+    "names and sentiment": {"order": ["ner", "textcat"]},
+    "together, rate 0.0001": {"rate": 1e-4},
+    "together, rate 0.0004": {"rate": 4e-4},
+    "together, embeddings frozen": {"freeze_embeddings": True},
+    "together, lower half frozen": {"freeze_layers": 3},
+    **{f"balanced: {name}": {"balancer": block} for name, block in BALANCERS.items()},
+}
 NOTE = """Mean and sample standard deviation over seeds, in points, at the best of the evaluations of each run; `passes`
-over the small sources at that step. All pipelines have `configs/mix.cfg`; alone: one head and its own source.
+over the small sources at that step. All pipelines have `configs/mix.cfg`; alone: one head and its own source. `gain`:
+over the best that the task reached alone with the same seed, in any number of passes.
 """
 
 
 def configure(
     folder: Path,
+    settings: dict[str, Any],
     *,
     order: list[str],
     seed: int,
     passes: int,
     sizes: dict[str, int],
     ner: str,
-    balancer: str | None,
 ) -> tuple[Config, int]:
-    """The config and the number of documents that the run draws. balancer: None for that of the config.
+    """The config and the number of documents that the run draws.
 
     In the mix each batch is as much larger as there are more tasks, and SST-2 is seen once.
     """
     config = make_config(
-        folder, folder / "train", order=order, seed=seed, words=WORDPIECES, epochs=0
+        folder,
+        folder / "train",
+        order=order,
+        seed=seed,
+        words=WORDPIECES,
+        epochs=0,
+        rate=settings.get("rate"),
     )
     if ner != "ner":
         set_ner(config, ner)
-    if balancer is not None:
-        block = None if balancer == "none" else {"@balancers": f"spacy_mtl.{balancer}.v1"}
-        config["components"]["shared_transformer"]["balancer"] = block
+    shared = config["components"]["shared_transformer"]
+    for key in ("freeze_layers", "freeze_embeddings"):
+        if key in settings:
+            shared["model"][key] = settings[key]
+    if "balancer" in settings:
+        shared["balancer"] = settings["balancer"]
     config["training"]["batcher"] = {
         "@batchers": "spacy_mtl.BatchByWordpieces.v1",
         "size": WORDPIECES * len(order),
@@ -106,26 +132,42 @@ def best(result: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     return max(result["curve"], key=lambda point: sum(point[key] for key in keys))
 
 
+def best_alone(results: list[dict[str, Any]], task: str) -> dict[int, float]:
+    """seed -> the best score that the task has reached alone, in any number of passes."""
+    found: dict[int, float] = {}
+    for r in results:
+        if r["task"] == task:
+            score = best(r, [SCORES[task]])[SCORES[task]]
+            found[r["seed"]] = max(found.get(r["seed"], 0.0), score)
+    return found
+
+
 def table(results: list[dict[str, Any]]) -> str:
-    """Together, alone, and the difference, seed by seed."""
-    rows = ["| task | balancer | seeds | together | passes | alone | passes | together - alone |"]
-    rows.append("|---|---|---|---|---|---|---|---|")
-    both = [SCORES[t] for t in SMALL]
-    balancers = dict.fromkeys(r["balancer"] for r in results if not r["task"])
+    """A row for each variant; gains seed by seed."""
+    header = ["pipeline", "updates"]
     for task in SMALL:
-        key = SCORES[task]
-        alone = {r["seed"]: best(r, [key]) for r in results if r["task"] == task}
-        for balancer in balancers:
-            together = [r for r in results if not r["task"] and r["balancer"] == balancer]
-            shared = {r["seed"]: best(r, both) for r in together}
-            seeds = sorted(shared.keys() & alone.keys())
-            cells = []
-            for points in (shared, alone):
-                cells.append(spread([100 * points[s][key] for s in seeds]))
-                cells.append("/".join(f"{points[s]['passes']:.0f}" for s in seeds))
-            gain = spread([100 * (shared[s][key] - alone[s][key]) for s in seeds])
-            head = [TITLES[task], balancer or "that of the config", str(len(seeds))]
-            rows.append(f"| {' | '.join([*head, *cells, gain])} |")
+        header += [TITLES[task], "seeds", "passes", "gain"]
+    rows = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    alone = {task: best_alone(results, task) for task in SMALL}
+    for variant, settings in VARIANTS.items():
+        all_own = [r for r in results if r["variant"] == variant]
+        if not all_own:
+            continue
+        cells = ["/".join(str(r["updates"]) for r in all_own if r["seed"] == all_own[0]["seed"])]
+        for task in SMALL:
+            key = SCORES[task]
+            own = [r for r in all_own if r["task"] in (None, task) and key in r["curve"][0]]
+            keys = [SCORES[t] for t in SMALL if own and SCORES[t] in own[0]["curve"][0]]
+            points = {r["seed"]: best(r, keys) for r in own}
+            seeds = sorted(points)
+            gains = [100 * (points[s][key] - alone[task][s]) for s in seeds if s in alone[task]]
+            cells += [
+                spread([100 * points[s][key] for s in seeds]),
+                str(len(seeds)),
+                "/".join(f"{points[s]['passes']:.0f}" for s in seeds),
+                "" if settings.get("alone") else spread(gains),
+            ]
+        rows.append(f"| {' | '.join([variant, *cells])} |")
     return "\n".join(rows)
 
 
@@ -135,32 +177,41 @@ def main(
     evaluations: Annotated[int, typer.Option(help="In each run.")] = 4,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     ner: Annotated[str, typer.Option(help="Factory of the entity recogniser.")] = "ner",
-    balancer: Annotated[
-        list[str] | None, typer.Option(help="Other balancers too; repeatable; `none`.")
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only these; repeatable. Default: together and alone.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Of the variants alone, only these; repeatable.")
     ] = None,
 ) -> None:
-    """Train together and alone with each seed and write the table."""
+    """Train every variant with each seed and write the table."""
+    for name in variant or []:
+        if name not in VARIANTS:
+            raise typer.BadParameter(f"`{name}` is none of {', '.join(VARIANTS)}")
     out = ROOT / "results" / f"lowresource_scores_{passes}_{ner}.json"
     sizes = count_documents(folder)
-    runs = [(None, None), *((task, None) for task in SMALL), *((None, b) for b in balancer or [])]
     for seed in range(seeds):
-        for task, method in runs:
-            results = load_results(out)  # anew: another process may fill the same file
-            record = {"task": task, "seed": seed, "balancer": method}
-            if any(record.items() <= r.items() for r in results):
-                continue
-            config, n = configure(
-                folder,
-                order=[task] if task else TASKS,
-                seed=seed,
-                passes=passes,
-                sizes=sizes,
-                ner=ner,
-                balancer=method,
-            )
-            record |= run(config, n, passes=passes, evaluations=evaluations)
-            results = [*load_results(out), record]
-            store_results(out, results, "Little data", [table(results), "", NOTE])
+        for name in variant or ["together", "alone"]:
+            settings = VARIANTS[name]
+            for only in (task or SMALL) if settings.get("alone") else [None]:
+                results = load_results(out)  # anew: another process may fill the same file
+                record: dict[str, Any] = {"variant": name, "task": only, "seed": seed}
+                if any(record.items() <= r.items() for r in results):
+                    continue
+                config, n = configure(
+                    folder,
+                    settings,
+                    order=[only] if only else settings.get("order", NER_FIRST),
+                    seed=seed,
+                    passes=passes * settings.get("passes", 1),
+                    sizes=sizes,
+                    ner=ner,
+                )
+                record |= run(
+                    config, n, passes=passes * settings.get("passes", 1), evaluations=evaluations
+                )
+                results = [*load_results(out), record]
+                store_results(out, results, "Little data", [table(results), "", NOTE])
     print(table(load_results(out)))
 
 

@@ -42,6 +42,25 @@ NER_FIRST = ["tagger", "ner", "textcat"]
 NER_LAST = ["tagger", "textcat", "ner"]
 ONE_RATE = 2e-4  # of Adam for heads and encoder, where they share one optimizer
 
+# Other balancers than that of configs/mix.cfg, as blocks of a config
+BALANCERS: dict[str, dict[str, Any] | None] = {
+    "plain sum": None,
+    "Static": {"@balancers": "spacy_mtl.Static.v1", "weights": {"textcat": 50.0}},
+    **{
+        method: {"@balancers": f"spacy_mtl.{method}.v1"}
+        for method in (
+            "GradNorm",
+            "DBMTL",
+            "Uncertainty",
+            "FAMO",
+            "PCGrad",
+            "CAGrad",
+            "IMTLG",
+            "AlignedMTL",
+            "UPGrad",
+        )
+    },
+}
 # What each system is: order of the heads, who shares the encoder, whether a missing category is missing, another ner
 SYSTEMS: dict[str, dict[str, Any]] = {
     "spacy_mtl": {"order": NER_FIRST},
@@ -59,27 +78,9 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "ner last: gradient repaired": {"order": NER_LAST, "masked": False, "one": True},
     "ner last: target repaired": {"order": NER_LAST, "peer": True, "masked": True},
     "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True},
-    "balanced: plain sum": {"order": NER_FIRST, "balancer": None},
-    "balanced: Static": {
-        "order": NER_FIRST,
-        "balancer": {"@balancers": "spacy_mtl.Static.v1", "weights": {"textcat": 50.0}},
-    },
     **{
-        f"balanced: {method}": {
-            "order": NER_FIRST,
-            "balancer": {"@balancers": f"spacy_mtl.{method}.v1"},
-        }
-        for method in (
-            "GradNorm",
-            "DBMTL",
-            "Uncertainty",
-            "FAMO",
-            "PCGrad",
-            "CAGrad",
-            "IMTLG",
-            "AlignedMTL",
-            "UPGrad",
-        )
+        f"balanced: {name}": {"order": NER_FIRST, "balancer": block}
+        for name, block in BALANCERS.items()
     },
 }
 NOTE = """Mean and sample standard deviation over seeds, in points. `gold`: thousands of words that carried the task's

@@ -102,6 +102,29 @@ def test_the_bare_encoder_reads_every_wordpiece_once(
         assert all(ids.shape[1] <= bare.model.config.max_position_embeddings for ids, _ in batches)
 
 
+def test_gains_are_over_the_best_that_a_task_reached_alone_with_that_seed(load: Load) -> None:
+    def run(variant: str, task: str | None, seed: int, *curve: dict[str, float]) -> dict[str, Any]:
+        points = [{"passes": 6.0 * i, **scores} for i, scores in enumerate(curve, 1)]
+        return {"variant": variant, "task": task, "seed": seed, "updates": 7, "curve": points}
+
+    both = [
+        run("together", None, 0, {"tag_acc": 0.5, "ents_f": 0.1}, {"tag_acc": 0.4, "ents_f": 0.3}),
+        run("together", None, 1, {"tag_acc": 0.7, "ents_f": 0.2}),
+        run("alone", "tagger", 0, {"tag_acc": 0.3}, {"tag_acc": 0.1}),
+        run("alone", "tagger", 1, {"tag_acc": 0.6}),
+        run("alone, two times the passes", "tagger", 0, {"tag_acc": 0.35}),
+    ]
+    module = load("lowresource_scores")
+    assert module.best_alone(both, "tagger") == {0: 0.35, 1: 0.6}
+    assert module.best_alone(both, "ner") == {}
+    rows = module.table(both).splitlines()
+    assert rows[2] == (
+        "| together | 7 | 55.00 ± 21.21 | 2 | 12/6 | 7.50 ± 3.54 | 25.00 ± 7.07 | 2 | 12/6 | - |"
+    )
+    assert rows[3] == "| alone | 7 | 45.00 ± 21.21 | 2 | 6/6 |  | - | 0 |  |  |"
+    assert rows[4] == "| alone, two times the passes | 7 | 35.00 | 1 | 6 |  | - | 0 |  |  |"
+
+
 def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
     gains = {("a", "b"): [3.0, 3.5], ("b", "a"): [2.0, 1.5], ("a", "c"): [-1.0, -2.0]}
     gains |= {("c", "a"): [-3.0, -4.0], ("b", "c"): [1.0, 0.5], ("c", "b"): [0.5, 0.75]}
