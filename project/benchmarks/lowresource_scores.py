@@ -75,8 +75,7 @@ def configure(
         epochs=0,
         rate=settings.get("rate"),
     )
-    if ner != "ner":
-        set_ner(config, ner)
+    set_ner(config, ner)
     shared = config["components"]["shared_transformer"]
     for key in ("freeze_layers", "freeze_embeddings"):
         if key in settings:

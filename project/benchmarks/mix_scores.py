@@ -165,21 +165,19 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
         config["components"]["textcat"]["scorer"] = {"@scorers": "spacy_mtl.MaskedTextcatScorer.v1"}
     if "balancer" in settings:
         config["components"]["shared_transformer"]["balancer"] = settings["balancer"]
-    set_ner(config, settings.get("ner"))
+    set_ner(config, settings.get("ner", "ner"))
     updates = count_updates(config)
     set_updates(config, updates)
     return {"updates": updates, **run(config, updates)}
 
 
-def set_ner(config: Config, factory: str | None) -> None:
-    """Put another entity recogniser in the place of spaCy's."""
-    if factory is not None and "ner" in config["components"]:
+def set_ner(config: Config, factory: str) -> None:
+    """Put another entity recogniser in the place of spaCy's `ner`."""
+    if factory != "ner" and "ner" in config["components"]:
         config["components"]["ner"] = {"factory": factory}
 
 
-def run_alone(
-    task: str, *, same_updates: int | None, ner: str | None, **given: Any
-) -> dict[str, Any]:
+def run_alone(task: str, *, same_updates: int | None, ner: str, **given: Any) -> dict[str, Any]:
     """Train one head. same_updates: make so many updates in the same epochs, with smaller batches."""
     config = make_config(order=[task], **given)
     updates = count_updates(config)
@@ -201,7 +199,7 @@ def run_system(name: str, results: list[dict[str, Any]], **given: Any) -> dict[s
     if settings["alone"] == "updates":
         (same,) = {r["updates"] for r in results if r["system"] == "spacy_mtl" and r["seed"] == 0}
     parts = {
-        task: run_alone(task, same_updates=same, ner=settings.get("ner"), **given)
+        task: run_alone(task, same_updates=same, ner=settings.get("ner", "ner"), **given)
         for task in settings.get("tasks", SCORES)
     }
     return {
