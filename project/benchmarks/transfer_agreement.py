@@ -21,7 +21,13 @@ from thinc.api import Config
 from training import LISTENER, spread, store_results
 
 from spacy_mtl.cli.transfer import compare
-from spacy_mtl.transfer.comparison import best_groups, rank_correlation
+from spacy_mtl.transfer.comparison import (
+    Difference,
+    best_groups,
+    in_pairs,
+    rank_correlation,
+    total_gain,
+)
 
 ROOT = Path(__file__).parent
 Pair = tuple[str, str]  # a task, and the other one
@@ -68,12 +74,10 @@ def make_config(folder: Path, words: int) -> Config:
 
 def gains_of(report: dict[str, Any]) -> dict[Pair, list[float]]:
     """What each task gained with each other, seed by seed."""
-    gains = {}
-    for found in report["differences"]:
-        if len(found["group"]) == 2:
-            (other,) = set(found["group"]) - {found["task"]}
-            gains[found["task"], other] = found["gains"]
-    return gains
+    found = [
+        Difference(d["task"], tuple(d["group"]), tuple(d["gains"])) for d in report["differences"]
+    ]
+    return {pair: list(difference.gains) for pair, difference in in_pairs(found).items()}
 
 
 def repeatable(gains: dict[Pair, list[float]]) -> float | None:
@@ -100,21 +104,19 @@ def show(report: dict[str, Any]) -> list[str]:
     together = [d for d in report["differences"] if len(d["group"]) == len(heads)]
     rows += ["", "| all together | gain |", "|---|---|"]
     rows += [f"| {d['task']} | {spread(d['gains'])} |" for d in together]
-    again = repeatable(gains)
+    agreement, again = (
+        "-" if value is None else f"{value:.2f}"
+        for value in (report["agreement"], repeatable(gains))
+    )
     rows += [
         "",
-        f"Rank correlation of cosines and gains: {report['agreement']:.2f}. Of one seed's gains and the means of the "
-        f"other seeds': {'-' if again is None else format(again, '.2f')}.",
+        f"Rank correlation of cosines and gains: {agreement}. Of one seed's gains and the means of the other seeds': "
+        f"{again}.",
         "",
     ]
     for name, affinity in (("pairs", means), ("cosines", cosines)):
         groups = best_groups(heads, affinity)
-        total = sum(
-            mean(means[task, other] for other in group if other != task)
-            for group in groups
-            for task in group
-            if len(group) > 1
-        )
+        total = total_gain(groups, means)
         named = "; ".join(" + ".join(group) for group in groups)
         rows.append(f"- Groups by {name}: {named}. By the pairs they gain {total:+.2f} points.")
     return [*rows, ""]

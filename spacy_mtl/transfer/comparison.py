@@ -115,25 +115,35 @@ def best_groups(
     if len(tasks) > MOST_TASKS:
         raise ValueError(f"Groups are looked for among at most {MOST_TASKS} tasks.")
 
-    def total(groups: list[tuple[str, ...]]) -> float:
-        return sum(
-            sum(affinity[task, other] for other in group if other != task) / (len(group) - 1)
-            for group in groups
-            if len(group) > 1
-            for task in group
-        )
+    return max(
+        partitions(tasks),
+        key=lambda groups: (round(total_gain(groups, affinity), 9), -len(groups)),
+    )
 
-    return max(partitions(tasks), key=lambda groups: (round(total(groups), 9), -len(groups)))
+
+def total_gain(groups: Iterable[tuple[str, ...]], affinity: dict[tuple[str, str], float]) -> float:
+    """What all tasks together gain in these groups, as `best_groups` estimates it."""
+    return sum(
+        sum(affinity[task, other] for other in group if other != task) / (len(group) - 1)
+        for group in groups
+        if len(group) > 1
+        for task in group
+    )
+
+
+def in_pairs(found: Iterable[Difference]) -> dict[tuple[str, str], Difference]:
+    """(task, other) -> the difference of the task in the pair; larger groups are left out."""
+    pairs = {}
+    for difference in found:
+        if len(difference.group) == 2:
+            (other,) = set(difference.group) - {difference.task}
+            pairs[difference.task, other] = difference
+    return pairs
 
 
 def pair_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
     """(task, other) -> the mean gain of the task in the pair."""
-    gains = {}
-    for difference in found:
-        if len(difference.group) == 2:
-            (other,) = set(difference.group) - {difference.task}
-            gains[difference.task, other] = difference.mean
-    return gains
+    return {pair: difference.mean for pair, difference in in_pairs(found).items()}
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
