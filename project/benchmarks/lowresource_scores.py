@@ -29,13 +29,12 @@ from training import finish_update, load_results, prepare, set_updates, spread, 
 ROOT = Path(__file__).parent
 SMALL = ["tagger", "ner"]
 WORDPIECES = 180  # of one task in a batch
-LONGER = "alone, {} times the passes"
 # What each is: the heads, times the passes over the small sources, the encoder's highest rate and frozen layers
 VARIANTS: dict[str, dict[str, Any]] = {
     "together": {},
     "alone": {"alone": True},
-    LONGER.format("two"): {"alone": True, "passes": 2},
-    LONGER.format("three"): {"alone": True, "passes": 3},
+    "alone, two times the passes": {"alone": True, "passes": 2},
+    "alone, three times the passes": {"alone": True, "passes": 3},
     "together, two times the passes": {"passes": 2},
     "tags and names": {"order": SMALL},
     "tags and sentiment": {"order": ["tagger", "textcat"]},
@@ -187,30 +186,36 @@ def main(
     for name in variant or []:
         if name not in VARIANTS:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(VARIANTS)}")
+    for name in task or []:
+        if name not in SMALL:
+            raise typer.BadParameter(f"`{name}` is none of {', '.join(SMALL)}")
     out = ROOT / "results" / f"lowresource_scores_{passes}_{ner}.json"
     sizes = count_documents(folder)
+    runs = [
+        (name, only)
+        for name in variant or ["together", "alone"]
+        for only in ((task or SMALL) if VARIANTS[name].get("alone") else [None])
+    ]
     for seed in range(seeds):
-        for name in variant or ["together", "alone"]:
+        for name, only in runs:
+            results = load_results(out)  # anew: another process may fill the same file
+            record: dict[str, Any] = {"variant": name, "task": only, "seed": seed}
+            if any(record.items() <= r.items() for r in results):
+                continue
             settings = VARIANTS[name]
-            for only in (task or SMALL) if settings.get("alone") else [None]:
-                results = load_results(out)  # anew: another process may fill the same file
-                record: dict[str, Any] = {"variant": name, "task": only, "seed": seed}
-                if any(record.items() <= r.items() for r in results):
-                    continue
-                config, n = configure(
-                    folder,
-                    settings,
-                    order=[only] if only else settings.get("order", NER_FIRST),
-                    seed=seed,
-                    passes=passes * settings.get("passes", 1),
-                    sizes=sizes,
-                    ner=ner,
-                )
-                record |= run(
-                    config, n, passes=passes * settings.get("passes", 1), evaluations=evaluations
-                )
-                results = [*load_results(out), record]
-                store_results(out, results, "Little data", [table(results), "", NOTE])
+            own_passes = passes * settings.get("passes", 1)
+            config, n = configure(
+                folder,
+                settings,
+                order=[only] if only else settings.get("order", NER_FIRST),
+                seed=seed,
+                passes=own_passes,
+                sizes=sizes,
+                ner=ner,
+            )
+            record |= run(config, n, passes=own_passes, evaluations=evaluations)
+            results = [*load_results(out), record]
+            store_results(out, results, "Little data", [table(results), "", NOTE])
     print(table(load_results(out)))
 
 

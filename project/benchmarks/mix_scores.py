@@ -255,8 +255,13 @@ def main(
             raise typer.BadParameter(f"`{name}` is none of {', '.join(SYSTEMS)}")
     with tempfile.TemporaryDirectory() as part:
         write_part(folder, share, Path(part))
-        given: dict[str, Any] = {"folder": folder, "part": Path(part), "epochs": epochs}
-        given |= {"words": words, "rate": rate}
+        given: dict[str, Any] = {
+            "folder": folder,
+            "part": Path(part),
+            "epochs": epochs,
+            "words": words,
+            "rate": rate,
+        }
         for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
             results = load_results(out)  # anew: another process may fill the same file
             if any(r["system"] == name and r["seed"] == seed for r in results):
