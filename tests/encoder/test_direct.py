@@ -229,21 +229,25 @@ def test_which_copy(layer: nn.Linear) -> None:
         assert kind([layer], many) == NARROW
 
 
-@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize(
+    ("low", "rows"),
+    [(True, packed.FEW_ROWS), (True, packed.FEW_ROWS + 1), (False, packed.FEW_ROWS)],
+)
 def test_what_cannot_be_copied(
-    low: bool, monkeypatch: pytest.MonkeyPatch, layer: nn.Linear
+    low: bool, rows: int, monkeypatch: pytest.MonkeyPatch, layer: nn.Linear
 ) -> None:
     if not low and not packed._is_there(torch.float32):
         pytest.skip("this torch has no oneDNN")
-    rows = packed.FEW_ROWS
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        assert kind([layer], rows) is not None
+        usual = kind([layer], rows)
+        assert usual is not None
+        assert kind([nn.Linear(3, 3, bias=False)], rows) is None
         assert kind([layer, nn.Linear(3, 3, bias=False)], rows) is None
         assert kind([nn.Linear(3, 3).double()], rows) is None
         with torch.inference_mode():
             assert kind([nn.Linear(3, 3)], rows) is None
         monkeypatch.setattr(packed, "MOST_BYTES", 20 * 12 * (2 if low else 4))
-        assert kind([layer], rows) is not None
+        assert kind([layer], rows) == usual
         assert kind([layer, layer], rows) is None
 
 
