@@ -79,7 +79,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "ner last: target repaired": {"order": NER_LAST, "peer": True, "masked": True},
     "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True},
     **{
-        f"balanced: {name}": {"order": NER_FIRST, "balancer": block}
+        f"balanced: {name}": {"order": NER_FIRST, "balancer": block, "ner": "biluo_ner"}
         for name, block in BALANCERS.items()
     },
 }
@@ -88,8 +88,8 @@ gold, and the updates in which there were any. A pipeline *alone* has the config
 same batch size it makes fewer updates in the same epochs, with the same number of updates its batches are smaller.
 `spacy_mtl` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads. spacy-transformers and the rows
 `ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {rate}) for all. spaCy's stock
-behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are `spacy_mtl` with another
-balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
+behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are
+`spacy_mtl, biluo_ner` with another balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
 """
 
 
