@@ -7,7 +7,7 @@ the same gold in each update and about the same number of updates. Run from the 
     python benchmarks/lowresource_scores.py corpus/lowresource --passes 12 --seeds 3
 
 `--ner biluo_ner` takes that in the place of `ner`. `--variant NAME`, repeatable, trains these only: `VARIANTS` below
-lists them, with other passes, partners, rates, frozen layers and balancers.
+lists them, with other passes, partners, rates, frozen or mixed layers and balancers.
 
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
 and names together. Writes benchmarks/results/lowresource_scores_{passes}_{ner}.{json,md} after every run, and skips
@@ -29,7 +29,8 @@ from training import finish_update, load_results, prepare, set_updates, spread, 
 ROOT = Path(__file__).parent
 SMALL = ["tagger", "ner"]
 WORDPIECES = 180  # of one task in a batch
-# What each is: the heads, times the passes over the small sources, the encoder's highest rate and frozen layers
+# What each is: the heads, times the passes over the small sources, the encoder's highest rate, frozen layers, and the
+# heads that learn a mix of layers
 VARIANTS: dict[str, dict[str, Any]] = {
     "together": {},
     "alone": {"alone": True},
@@ -43,6 +44,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "together, rate 0.0004": {"rate": 4e-4},
     "together, embeddings frozen": {"freeze_embeddings": True},
     "together, lower half frozen": {"freeze_layers": 3},
+    "together, tagger mixes layers": {"mix": ["tagger"]},
+    "alone, rate 0.0001": {"alone": True, "rate": 1e-4},
+    "alone, mixes layers": {"alone": True, "mix": ["tagger"]},
     **{f"balanced: {name}": {"balancer": block} for name, block in BALANCERS.items()},
 }
 NOTE = """Mean and sample standard deviation over seeds, in points, at the best of the evaluations of each run; `passes`
@@ -81,6 +85,8 @@ def configure(
             shared["model"][key] = settings[key]
     if "balancer" in settings:
         shared["balancer"] = settings["balancer"]
+    for head in settings.get("mix", []):
+        config["components"][head]["model"]["tok2vec"]["layers"] = "mix"
     config["training"]["batcher"] = {
         "@batchers": "spacy_mtl.BatchByWordpieces.v1",
         "size": WORDPIECES * len(order),
