@@ -73,11 +73,12 @@ TASKS_KEY = "spacy_mtl.tasks"  # in `user_data` of reference documents: the head
 
 def heads_of(nlp: Language) -> dict[str, Any]:
     """The components of a pipeline that learn from annotation, by name: those that can be trained, but for encoders."""
-    return {
-        name: pipe
-        for name, pipe in nlp.pipeline
-        if getattr(pipe, "is_trainable", False) and not hasattr(pipe, "listener_map")
-    }
+    return {name: pipe for name, pipe in nlp.pipeline if is_head(pipe)}
+
+
+def is_head(component: Any) -> bool:
+    """True for a component that learns from annotation by itself: it can be trained, and is no encoder."""
+    return getattr(component, "is_trainable", False) and not hasattr(component, "listener_map")
 
 
 def layers_of(component: Any) -> frozenset[str] | None:

@@ -7,7 +7,7 @@ None in one evaluation loses its weight for the rest of the training.
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spacy.pipeline.dep_parser import DependencyParser
@@ -21,7 +21,7 @@ from spacy.util import logger
 
 from .annotation import has_categories, is_annotated, keep_layers
 from .corpora.sources import source_of
-from .worst_task import KEY, WorstTask, is_number, main_score
+from .worst_task import KEY, WorstTask, is_number, main_keys, main_score
 
 ScoreFunction = Callable[..., dict[str, Any]]
 Scores = dict[str, Any]
@@ -52,7 +52,7 @@ def make_masked_textcat_scorer() -> ScoreFunction:
 
 
 class TaskScorer:
-    """The scorer of a head that listens to a shared_transformer; put in the place of the head's own.
+    """The scorer of a head behind a shared_transformer, whether it listens or not; put in the place of the head's own.
 
     It gives the head's own scorer the documents that are annotated for the head, and no others: so what else is in the
     corpus, and in which order, changes nothing. For documents from a `spacy_mtl.MultiCorpus.v1` it adds each score by
@@ -63,15 +63,24 @@ class TaskScorer:
     None. There it also adds `worst_task`, with which `[training.score_weights]` can choose the checkpoint whose worst
     task is best (see `spacy_mtl.worst_task.WorstTask`).
 
-    scorer: the head's own. component: the head. worst_task: follows all heads of the pipeline.
+    Two heads of a kind, such as two classifiers, have scores of the same names. The last head that has annotated
+    documents gives these, as in spaCy; those of each head are there too, as `cats_score/NAME`.
+
+    scorer: the head's own. component: the head. worst_task: follows all heads of the pipeline. heads: all heads that
+        are scored so, by name, in the order of the pipeline.
     """
 
     def __init__(
-        self, scorer: ScoreFunction, component: Any, worst_task: WorstTask | None = None
+        self,
+        scorer: ScoreFunction,
+        component: Any,
+        worst_task: WorstTask | None = None,
+        heads: Mapping[str, Any] | None = None,
     ) -> None:
         self.scorer = scorer
         self.component = component
         self.worst_task = worst_task
+        self.heads = {} if heads is None else heads
         self.last: Scores = {}
 
     def __call__(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
@@ -86,13 +95,25 @@ class TaskScorer:
         for name, part in by_source.items():
             found = scores if len(part) == len(annotated) else self._score(part, **kwargs)
             scores |= {f"{k}@{name}": v for k, v in found.items() if is_number(v)}
-        if not is_training():
-            return scores
-        scores = self._held(scores, n_annotated=len(annotated))
-        main = main_score(self.component, scores)
-        if self.worst_task is not None and main is not None:
-            scores[KEY] = self.worst_task.add(self.component.name, main)
+        alike = self._alike()
+        suffix = f"/{self.component.name}" if len(alike) > 1 else ""
+        if suffix:
+            own = {k: v for k, v in scores.items() if v is None or is_number(v)}
+            scores |= {f"{key}{suffix}": value for key, value in own.items()}
+        if is_training():
+            scores = self._held(scores, n_annotated=len(annotated))
+            main = main_score(self.component, scores)
+            if self.worst_task is not None and main is not None:
+                scores[KEY] = self.worst_task.add(self.component.name, main)
+        if suffix and not annotated and alike[0] is not self.component:
+            # what another head of the kind has scored must stand
+            scores = {k: v for k, v in scores.items() if "@" in k or k.endswith(suffix) or k == KEY}
         return scores
+
+    def _alike(self) -> list[Any]:
+        """The heads whose scores have this head's names, and the head itself."""
+        keys = set(main_keys(self.component))
+        return [h for h in self.heads.values() if h is self.component or keys & set(main_keys(h))]
 
     def _score(self, examples: list[Example], **kwargs: Any) -> Scores:
         if not examples:
@@ -140,13 +161,21 @@ def is_training() -> bool:
     return False
 
 
-def install(component: Any, worst_task: WorstTask | None = None) -> None:
-    """Put a TaskScorer in the place of a head's scorer, once; that of another pipeline's head starts anew."""
+def install(
+    component: Any, worst_task: WorstTask | None = None, heads: dict[str, Any] | None = None
+) -> None:
+    """Put a TaskScorer in the place of a head's scorer, once; that of another pipeline's head starts anew.
+
+    heads: all heads of the pipeline that are scored so; the component is added.
+    """
     scorer = getattr(component, "scorer", None)
+    heads = {} if heads is None else heads
     if isinstance(scorer, TaskScorer) and scorer.worst_task is not worst_task:
-        scorer.worst_task, scorer.last = worst_task, {}
+        scorer.worst_task, scorer.last, scorer.heads = worst_task, {}, heads
     if callable(scorer) and not isinstance(scorer, TaskScorer):
-        component.scorer = TaskScorer(scorer, component, worst_task)
+        component.scorer = TaskScorer(scorer, component, worst_task, heads)
+    if isinstance(getattr(component, "scorer", None), TaskScorer):
+        heads[component.name] = component
 
 
 def _is_partly_parsed(doc: Doc) -> bool:

@@ -16,7 +16,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.training.loop import create_evaluation_callback
 
-from spacy_mtl.annotation import keep_layers, layers_of
+from spacy_mtl.annotation import TASKS_KEY, keep_layers, layers_of
 from spacy_mtl.corpora.sources import SOURCE_KEY
 from spacy_mtl.scoring import TaskScorer, install, masked_textcat_score
 
@@ -233,6 +233,70 @@ def test_heads_that_listen_are_scored_so(encoder_path: Path) -> None:
     assert alone["cats_macro_f"] == mixed["cats_macro_f"]
     assert alone["tag_acc"] is None
     assert mixed["tag_acc"] is not None
+
+
+def bow_textcat(
+    nlp: Language, name: str = "textcat", factory: str = "textcat", *, first: bool = False
+) -> None:
+    model = {
+        "@architectures": "spacy.TextCatBOW.v3",
+        "exclusive_classes": True,
+        "length": 512,
+        "ngram_size": 1,
+        "no_output_layer": False,
+    }
+    nlp.add_pipe(factory, name=name, config={"model": model}, first=first or None)
+
+
+@pytest.mark.parametrize("place", ["behind", "before"])
+def test_heads_that_do_not_listen_are_scored_so_too(encoder_path: Path, place: str) -> None:
+    nlp = make_nlp(encoder_path, ("tagger",))
+    bow_textcat(nlp, first=place == "before")
+    gold = [make_doc(nlp.vocab, s) for s in SENTENCES]
+    examples = [Example(nlp.make_doc(g.text), keep_layers(g, ["cats"])) for g in gold]
+    plain = [Example(nlp.make_doc(g.text), keep_layers(g, ["tag"])) for g in gold]
+    nlp.initialize(lambda: [Example(nlp.make_doc(g.text), g) for g in gold])
+    alone, mixed = nlp.evaluate(examples), nlp.evaluate(plain + examples)
+    assert alone["cats_micro_p"] == mixed["cats_micro_p"]
+    assert alone["cats_score"] == mixed["cats_score"]
+
+
+def test_two_heads_of_a_kind_leave_each_others_scores_alone(encoder_path: Path) -> None:
+    nlp = make_nlp(encoder_path, ("tagger",))
+    for name in ("mood", "topic"):
+        bow_textcat(nlp, name, "masked_textcat")
+    gold = [make_doc(nlp.vocab, s) for s in SENTENCES]
+
+    def annotated(name: str, labels: tuple[str, str]) -> list[Example]:
+        examples = []
+        for number, doc in enumerate(gold):
+            reference = keep_layers(doc, [])
+            reference.cats = {label: float(number % 2 == i) for i, label in enumerate(labels)}
+            reference.user_data[TASKS_KEY] = (name,)
+            examples.append(Example(nlp.make_doc(doc.text), reference))
+        return examples
+
+    tags = [Example(nlp.make_doc(g.text), keep_layers(g, ["tag"])) for g in gold]
+    mood, topic = annotated("mood", ("good", "bad")), annotated("topic", ("sport", "law"))
+    nlp.initialize(lambda: [*tags, *mood, *topic])
+    one, other, both = nlp.evaluate(mood), nlp.evaluate(topic), nlp.evaluate([*mood, *topic])
+    assert one["cats_score"] == one["cats_score/mood"] == both["cats_score/mood"] is not None
+    assert other["cats_score"] == other["cats_score/topic"] == both["cats_score/topic"] is not None
+    assert one["cats_score/topic"] is None
+    assert both["cats_score"] == both["cats_score/topic"]  # the last one's, as in spaCy
+    assert not any("/tagger" in key for key in both)
+
+    now = [[*mood, *topic]]
+    weights = {"cats_score": 0.0, "cats_score/mood": 0.5, "cats_score/topic": 0.5}
+    callback = create_evaluation_callback(nlp, lambda _: now[0], weights)
+    known = callback()[0]
+    assert known == (both["cats_score/mood"] + both["cats_score/topic"]) / 2
+    now[0] = mood
+    again, scores = callback()
+    assert again == known  # held
+    assert scores["cats_score"] == one["cats_score"]
+    now[0] = tags
+    assert callback()[0] == known
 
 
 def test_a_scorer_is_replaced_once_and_survives_a_round_trip(

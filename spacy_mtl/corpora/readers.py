@@ -175,6 +175,8 @@ class MultiCorpus:
         max_epochs = training.get("max_epochs", 0)
         if self.stream and max_epochs != -1:
             raise errors.stream_needs_epochs(max_epochs)
+        if max_epochs == -1 and not self.stream:
+            raise errors.epochs_need_stream()
         weights = {source.weight for source in self.sources}
         exact = self.sampling.scheme == "proportional" and len(weights) == 1
         batcher = str(training.get("batcher", {}).get("@batchers", ""))

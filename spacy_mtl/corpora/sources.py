@@ -17,6 +17,7 @@ from .. import errors
 from ..annotation import (
     TASKS_KEY,
     is_annotated,
+    is_head,
     is_initialized,
     keep_layers,
     layers_of,
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 
 SOURCE_KEY = "spacy_mtl.source"  # in `user_data` of reference documents: the name of their source
 FILE_TYPES = (".spacy", ".jsonl")
+
+# What a line of JSON may have beside its text: the names that `Example.from_dict` takes
+_LISTS = (
+    *("words", "spaces", "tags", "pos", "morphs", "lemmas", "heads", "deps", "sent_starts"),
+    "entities",
+)
+_OBJECTS = ("cats", "spans")
+_OTHER_NAMES = (  # of the same, in older formats
+    *("ORTH", "SPACY", "TAG", "POS", "MORPH", "LEMMA", "HEAD", "DEP", "SENT_START", "ner", "ids"),
+    *("brackets", "links", "token_annotation", "doc_annotation"),
+)
+_NO_ANNOTATION = ("text", "meta")
 
 Reader = Callable[[Language], Iterable[Example]]
 
@@ -133,7 +146,7 @@ class Source:
             if task not in nlp.component_names:
                 raise errors.no_such_task(self.name, task, pipeline=nlp.component_names)
             component = nlp.get_pipe(task)
-            if hasattr(component, "listener_map") or not getattr(component, "is_trainable", False):
+            if not is_head(component):
                 raise errors.nothing_to_learn(self.name, task)
             found.append((task, component))
         return found
@@ -187,7 +200,12 @@ class Source:
                 unknown = unknown_labels(component, reference, others=others)
                 if unknown:
                     raise errors.unknown_label(
-                        self.name, name, labels=unknown, number=index + 1, text=reference.text
+                        self.name,
+                        name,
+                        labels=unknown,
+                        number=index + 1,
+                        text=reference.text,
+                        streamed=nlp.config["training"].get("max_epochs") == -1,
                     )
             yield SourcedExample.of(example, reference, self.name, index)
         if index < 0:
@@ -260,7 +278,7 @@ def _from_jsonl(name: str, file: Path, place: str, nlp: Language) -> Iterator[Do
             if not raw.strip():
                 continue
             try:
-                record = srsly.json_loads(raw.decode("utf8"))
+                record = srsly.json_loads(raw.decode("utf-8-sig" if number == 1 else "utf8"))
                 doc = _from_record(record, nlp)
             except Exception as error:  # bad UTF-8, bad JSON, annotation that does not fit the text
                 raise errors.unreadable(name, f"{place}, line {number}", reason=error) from error
@@ -268,11 +286,21 @@ def _from_jsonl(name: str, file: Path, place: str, nlp: Language) -> Iterator[Do
 
 
 def _from_record(record: Any, nlp: Language) -> Doc:
-    """A line of JSON: `text`, and annotation under the names that `Example.from_dict` takes."""
+    """A line of JSON: `text`, and annotation under the names that `Example.from_dict` takes; null is missing."""
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise ValueError('expected an object with "text"')
     text = record["text"]
-    annotation = {key: value for key, value in record.items() if key not in ("text", "meta")}
+    annotation = {k: v for k, v in record.items() if k not in _NO_ANNOTATION and v is not None}
+    for key, value in annotation.items():
+        if key not in (*_LISTS, *_OBJECTS, *_OTHER_NAMES):
+            known = ", ".join((*_LISTS, *_OBJECTS, "meta"))
+            raise ValueError(
+                f"`{key}` is not the name of any annotation; there are {known}. Prodigy's "
+                "`data-to-spacy` makes `.spacy` files of its own lines"
+            )
+        for names, kind, need in ((_LISTS, list, "a list"), (_OBJECTS, dict, "an object")):
+            if key in names and not isinstance(value, kind):
+                raise ValueError(f"expected {need} in `{key}`, got `{repr(value)[:80]}`")
     words, spaces = annotation.pop("words", None), annotation.pop("spaces", None)
     doc = nlp.make_doc(text) if words is None else _tokenized(text, words, spaces, nlp)
     if "entities" in annotation:

@@ -65,7 +65,8 @@ def no_files(source: str, path: str, *, kinds: Iterable[str]) -> CorpusError:
 
 def unreadable(source: str, place: str, *, reason: object) -> CorpusError:
     return CorpusError(
-        f"Source `{source}` cannot be read at {place}: {reason} Correct or replace the file, or take it out."
+        f"Source `{source}` cannot be read at {place}: {str(reason).rstrip('.')}. Correct or replace the file, or take "
+        "it out."
     )
 
 
@@ -83,12 +84,15 @@ def not_annotated(source: str, tasks: Iterable[str], *, n_docs: int) -> CorpusEr
 
 
 def unknown_label(
-    source: str, task: str, *, labels: Iterable[str], number: int, text: str
+    source: str, task: str, *, labels: Iterable[str], number: int, text: str, streamed: bool
 ) -> CorpusError:
     start = text[:60].replace("\n", " ")
+    why = ""
+    if streamed:
+        why = " With `max_epochs = -1` spaCy looks for labels in the first 100 examples only."
     return CorpusError(
         f"Document {number} of source `{source}` has labels that `{task}` does not know: {listed(labels)} (it starts "
-        f"`{start}`). Correct them, add them to `[initialize.components.{task}.labels]`, or take `{task}` out of "
+        f"`{start}`).{why} Correct them, add them to `[initialize.components.{task}.labels]`, or take `{task}` out of "
         f"`sources.{source}.tasks`."
     )
 
@@ -105,6 +109,13 @@ def stream_needs_epochs(max_epochs: object) -> ConfigError:
     return ConfigError(
         f"`stream = true` cannot be used with `training.max_epochs = {max_epochs!r}`, which reads the whole corpus "
         "into memory once. Set `max_epochs = -1`, or `stream = false`."
+    )
+
+
+def epochs_need_stream() -> ConfigError:
+    return ConfigError(
+        "With `training.max_epochs = -1` spaCy does not shuffle: without `stream = true` one source would come after "
+        "the other. Set `stream = true` in `[corpora.train]`, or `max_epochs = 0`, which has no limit either."
     )
 
 

@@ -21,6 +21,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .. import __version__, errors, scoring
+from ..annotation import heads_of, is_head
 from ..balancing.base import Balancer
 from ..encoder.checkpoint import (
     MANIFEST,
@@ -129,7 +130,8 @@ class SharedTransformer(TrainablePipe):
         self.listener_map: dict[str, list[Model]] = {}
         self._heads: dict[str, Any] = {}
         self.meter = GradientMeter(calibrate_every)
-        self.worst_task = _worst_task_of(vocab)
+        # of the pipeline, which may have several such components
+        self.worst_task, self.scored = _of_pipeline(vocab)
         self.balance = None if balancer is None else GradientBalance(balancer, self.meter)
         self._batch: SharedBatch | None = None
         self._deferred: DeferredStep | None = None
@@ -192,7 +194,12 @@ class SharedTransformer(TrainablePipe):
         return True
 
     def find_listeners(self, component: Any) -> None:
-        """Serve all listeners in a component's model that name this component, or any, as their upstream."""
+        """Serve all listeners in a component's model that name this component, or any, as their upstream.
+
+        A head is scored on the documents that are annotated for it from now on, whether it listens or not.
+        """
+        if is_head(component):
+            scoring.install(component, self.worst_task, self.scored)
         if isinstance(getattr(component, "model", None), Model):
             for node in component.model.walk():
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
@@ -200,7 +207,6 @@ class SharedTransformer(TrainablePipe):
                         raise errors.no_mix_for_linker(component.name)
                     self.add_listener(node, component.name)
                     self._heads[component.name] = component
-                    scoring.install(component, self.worst_task)
 
     def _set_listener_width(self, listener: Model, task: str) -> None:
         width = self._model.maybe_get_dim("nO")
@@ -289,6 +295,9 @@ class SharedTransformer(TrainablePipe):
         self._link_widths()
         if nlp is not None:
             require_package(nlp)
+            self.scored.clear()
+            for head in heads_of(nlp).values():
+                scoring.install(head, self.worst_task, self.scored)
             behind = nlp.pipe_names[nlp.pipe_names.index(self.name) + 1 :]
             nearest = self.name
             for name in behind:
@@ -573,9 +582,10 @@ def _mixes(listener: Model) -> bool:
     return isinstance(listener, SharedTransformerListener) and listener.mixes
 
 
-def _worst_task_of(vocab: Vocab) -> WorstTask:
-    """One for all encoders of a pipeline."""
-    return next((pipe.worst_task for pipe in _INSTANCES if pipe.vocab is vocab), WorstTask())
+def _of_pipeline(vocab: Vocab) -> tuple[WorstTask, dict[str, Any]]:
+    """What follows the heads' main scores, and the heads that are scored, by name."""
+    others = (pipe for pipe in _INSTANCES if pipe.vocab is vocab)
+    return next(((pipe.worst_task, pipe.scored) for pipe in others), (WorstTask(), {}))
 
 
 def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:

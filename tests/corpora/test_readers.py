@@ -345,6 +345,35 @@ def test_a_bad_line_of_json_is_named_with_its_place(
         read(nlp, {"news": {"path": tmp_path}})
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            '{"text": "Anna", "tagz": ["X"]}',
+            r"`tagz` is not the name of any annotation.*tags, .*meta",
+        ),
+        ('{"text": "Anna", "_input_hash": 3, "spans": []}', r"`_input_hash`.*`data-to-spacy`"),
+        ('{"text": "Anna", "spans": [{"start": 0}]}', r"expected an object in `spans`, got"),
+        ('{"text": "Anna", "cats": ["A"]}', r"expected an object in `cats`, got `\['A'\]`"),
+        ('{"text": "Anna", "tags": "NNP"}', r"expected a list in `tags`, got `'NNP'`"),
+    ],
+)
+def test_a_bad_line_of_json_is_told_what_it_should_have(
+    nlp: Language, tmp_path: Path, line: str, said: str
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [line])
+    with pytest.raises(CorpusError, match=rf"line 1: {said}.*\. Correct or replace the file"):
+        read(nlp, {"news": {"path": path}})
+
+
+def test_null_is_missing_and_a_byte_order_mark_is_no_text(nlp: Language, tmp_path: Path) -> None:
+    line = '{"text": "Anna", "entities": null, "cats": {"NEWS": 1.0}, "tags": null}\n'
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode())
+    (example,) = read(nlp, {"news": {"path": tmp_path / "a.jsonl"}})
+    assert example.reference.text == "Anna"
+    assert annotated_heads(nlp, example.reference) == {"textcat"}
+
+
 def test_a_line_that_is_not_utf8_is_named_with_its_place(nlp: Language, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "Anna"}\n{"text": "\xff"}\n')
     with pytest.raises(CorpusError, match=r"a\.jsonl, line 2"):
@@ -396,6 +425,17 @@ def test_a_label_that_the_head_does_not_know_is_named_with_its_place(
     train_config(nlp, blocks)
     with pytest.raises(CorpusError, match=f"Document 2 of source `news` .*`{task}`.*`{label}`"):
         read(nlp, blocks)
+
+
+def test_a_label_that_a_stream_brought_too_late_is_explained(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = make_pipeline(encoder_path)
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "Anna", "entities": [[0, 4, "PERSN"]]}])
+    blocks = {"news": {"path": path, "tasks": ["ner"]}}
+    train_config(nlp, blocks, max_epochs=-1)
+    with pytest.raises(CorpusError, match=r"`PERSN`.* in the first 100 examples only"):
+        list(MultiCorpus(blocks, stream=True, seed=0)(nlp))
 
 
 def test_an_unknown_label_in_a_dev_corpus_is_the_scorers_business(
