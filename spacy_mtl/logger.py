@@ -33,9 +33,9 @@ def make_task_logger(
 
     Columns: epoch, step; for each head the mean loss of an annotated unit since the last row (`tagger/token`) and the
     words of annotated documents that it has seen so far; the scores with a weight, times 100, and the weighted score.
-    A dash stands for a head that has seen nothing. With `gradients`, also for each head its `pull`, the percentage that
-    its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of
-    heads whose pooled gradients point against each other.
+    A dash stands for a head that has seen nothing; frozen heads are left out. With `gradients`, also for each head its
+    `pull`, the percentage that its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the
+    percentage of pairs of heads whose pooled gradients point against each other.
 
     The step at which each head's main score was best is kept in `best_steps` of `model-last/meta.json`.
 
@@ -158,10 +158,12 @@ class TaskLog:
         for path in (self.output_file, self.steps_file):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-        weights = nlp.config.interpolate()["training"]["score_weights"]
+        training = nlp.config.interpolate()["training"]
+        weights, frozen = training["score_weights"], training["frozen_components"]
         self.scores = [name for name, weight in weights.items() if weight is not None]
+        self.tasks = [task for task in statistics.heads if task not in frozen]
         columns = ["E", "#"]
-        for task in statistics.heads:
+        for task in self.tasks:
             columns += [f"{task}/{statistics.unit(task).removesuffix('s')}", "words"]
             columns += ["pull"] * self._shows_gradients
         columns += ["clash"] * self._shows_gradients
@@ -175,7 +177,8 @@ class TaskLog:
 
     def row(self, info: Info) -> None:
         """Write what has happened since the last evaluation."""
-        recent, total = self.statistics.take(), self.statistics.total
+        found, total = self.statistics.take(), self.statistics.total
+        recent = {task: found[task] for task in self.tasks}
         gradients = self._gradients()
         cells = [str(info["epoch"]), str(info["step"])]
         for task, count in recent.items():

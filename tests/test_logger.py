@@ -105,6 +105,22 @@ def test_unannotated_documents_do_not_change_a_loss_per_unit(nlp: Language) -> N
         assert mixed[name].loss_per_unit == pytest.approx(alone[name].loss_per_unit, rel=1e-5)
 
 
+def test_a_frozen_head_has_no_columns_and_seems_to_learn_nothing(
+    nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(nlp.config["training"], "frozen_components", ["tagger"])
+    out, path = io.StringIO(), tmp_path / "log.jsonl"
+    log_step, finalize = make_task_logger(output_file=path)(nlp, out, out)
+    nlp.update(batch(nlp, "tag", "ents"), exclude=["tagger"])
+    log_step(info())
+    finalize()
+    header, _, row = out.getvalue().splitlines()
+    assert "TAGGER/TOKEN" not in header
+    assert "TAG_ACC" in header  # it is still scored
+    assert len(row.split()) == len(header.split())
+    assert "tagger" not in json.loads(path.read_text())["tasks"]
+
+
 def test_a_row_shows_losses_words_and_scores(nlp: Language, tmp_path: Path) -> None:
     out, path = io.StringIO(), tmp_path / "deep" / "log.jsonl"
     log_step, finalize = make_task_logger(output_file=path, gradients=False)(nlp, out, out)
