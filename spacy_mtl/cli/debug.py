@@ -71,12 +71,12 @@ def make_report(nlp: Language) -> dict[str, Any]:
     for corpus in (train_corpus, dev_corpus):
         if isinstance(corpus, MultiCorpus):
             corpus.check(nlp)
-    train, examples = _survey(train_corpus, nlp, heads, key=names[0])
-    dev, _ = _survey(dev_corpus, nlp, heads, key=names[1])
+    train, n_batches = _survey(train_corpus, nlp, heads, training["batcher"], key=names[0])
+    dev, _ = _survey(dev_corpus, nlp, heads, iter, key=names[1])
     exposures, batches = surveys.exposure(
         train_corpus,
         train,
-        n_batches=surveys.count_batches(training["batcher"], examples),
+        n_batches=n_batches,
         max_steps=training["max_steps"],
         max_epochs=training["max_epochs"],
     )
@@ -87,6 +87,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
         factories={name: nlp.get_pipe_meta(name).factory for name in heads},
         frozen=set(training["frozen_components"]),
         known_labels=_labels_to_come(config, heads),
+        streams=isinstance(train_corpus, MultiCorpus) and train_corpus.stream,
     )
     return {
         "batches_per_epoch": batches,
@@ -97,13 +98,14 @@ def make_report(nlp: Language) -> dict[str, Any]:
     }
 
 
-def _survey(corpus: Any, nlp: Language, heads: dict[str, Any], *, key: str) -> Any:
-    """Raises CorpusError if a corpus cannot be read, whoever reads it."""
-    from ..corpora.survey import survey
+def _survey(corpus: Any, nlp: Language, heads: dict[str, Any], batcher: Any, *, key: str) -> Any:
+    """What a corpus holds, and how many batches it makes. Raises CorpusError if it cannot be read, whoever reads it."""
+    from ..corpora.survey import count_batches, survey
     from ..errors import ConfigError, CorpusError
 
     try:
-        return survey(corpus, nlp, heads)
+        found, examples = survey(corpus, nlp, heads)
+        return found, count_batches(batcher, examples)
     except (ConfigError, CorpusError):
         raise
     except (OSError, ValueError) as error:

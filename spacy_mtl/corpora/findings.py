@@ -19,6 +19,11 @@ TRAINED_ON_ABSENCE = {
     "spancat_singlelabel": "as having no spans",
     "span_finder": "as having no spans",
 }
+TRANSITIONS = ("ner", "parser")
+# heads for which a label that a source does not use is unknown there, not absent
+MASKED_BY_LABEL = ("textcat_multilabel", "masked_textcat_multilabel", "masked_morphologizer")
+FIRST_DRAWS = 100  # of a stream; spaCy initializes heads with so many
+RARE_DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,12 @@ def find_problems(
     factories: Mapping[str, str],
     frozen: set[str],
     known_labels: Mapping[str, set[str]],
+    streams: bool = False,
 ) -> list[Finding]:
     """All findings, the worst first.
 
     factories: the factory of each head. frozen: heads that are not trained. known_labels: what the config gives to
-    heads in `[initialize]`.
+    heads in `[initialize]`. streams: whether the training corpus is a `MultiCorpus` that is streamed.
     """
     heads = [name for name in factories if name not in frozen]
     found = [
@@ -49,7 +55,8 @@ def find_problems(
         *_unknown_labels(train, known_labels, heads),
         *_trained_on_absence(train, factories, heads),
         *_only_negative(train, heads),
-        *_clashing_labels(train, heads),
+        *_clashing_labels(train, factories, heads),
+        *_rare_at_first(train, exposures, known_labels, heads, streams=streams),
         *_labels_only_in_dev(train, dev, heads),
         *_exposure(exposures),
         *_overlap(train, dev),
@@ -101,6 +108,13 @@ def _trained_on_absence(
                 f"`{task}` will be trained on {unannotated} documents without annotation {taught}. Set "
                 f'`[components.{task}] factory = "masked_{factories[task]}"`, for which missing is missing.',
             )
+        elif factories[task] in TRANSITIONS and unannotated and train.annotated(task):
+            yield Finding(
+                "warning",
+                f"{unannotated} documents without annotation will change what `{task}` learns a little: where a "
+                "feature has no token, spaCy's transition-based heads read the last token of the batch. Set "
+                f'`[components.{task}] factory = "masked_{factories[task]}"`, which does not see these documents.',
+            )
 
 
 def _only_negative(train: Survey, heads: list[str]) -> Iterator[Finding]:
@@ -120,8 +134,18 @@ def _only_negative(train: Survey, heads: list[str]) -> Iterator[Finding]:
                 )
 
 
-def _clashing_labels(train: Survey, heads: list[str]) -> Iterator[Finding]:
+def _clashing_labels(
+    train: Survey, factories: Mapping[str, str], heads: list[str]
+) -> Iterator[Finding]:
     for task in heads:
+        if factories[task] in MASKED_BY_LABEL:
+            continue
+        fix = "Map both to one scheme, or give each a head of its own."
+        if factories[task] == "morphologizer":
+            fix = (
+                "If one has parts of speech only and the other features, set "
+                f'`[components.{task}] factory = "masked_morphologizer"`. Otherwise map both to one scheme.'
+            )
         for one, other in combinations(train.annotated(task), 2):
             missing = [_unshared(one, other, task), _unshared(other, one, task)]
             if not any(missing):
@@ -134,7 +158,29 @@ def _clashing_labels(train: Survey, heads: list[str]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"The labels of `{task}` clash: {', '.join(parts)}. Each source teaches that the other's labels do not "
-                "occur in its documents. Map both to one scheme, or give each a head of its own.",
+                f"occur in its documents. {fix}",
+            )
+
+
+def _rare_at_first(
+    train: Survey,
+    exposures: Mapping[str, Exposure],
+    known: Mapping[str, set[str]],
+    heads: list[str],
+    *,
+    streams: bool,
+) -> Iterator[Finding]:
+    """Heads whose labels spaCy will look for among the first examples of a stream, where they are rare."""
+    if not streams:
+        return
+    for task in heads:
+        draws = FIRST_DRAWS * sum(exposures[s.name].draws for s in train.annotated(task))
+        if task not in known and train.annotated(task) and draws < RARE_DRAWS:
+            yield Finding(
+                "warning",
+                f"`{task}` learns its labels from the first {FIRST_DRAWS} examples of the stream, of which about "
+                f"{draws:.1f} are annotated for it. Give them in `[initialize.components.{task}.labels]`; "
+                "`python -m spacy init labels` writes them to a file.",
             )
 
 

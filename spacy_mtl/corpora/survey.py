@@ -1,7 +1,7 @@
 """What the sources hold, before any training: documents, annotated units and labels of each head in each source."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -87,38 +87,41 @@ class Exposure:
     """How much of a source the training will see.
 
     share: its part of the words of a batch, on average. epochs: how often each of its documents is drawn in the whole
-    training; None if the length of the training is not known beforehand.
+    training; None if the length of the training is not known beforehand. draws: its part of the documents that the
+    first epoch draws.
     """
 
     share: float
     epochs: float | None
+    draws: float = 1.0
 
 
-def survey(corpus: Any, nlp: Language, heads: dict[str, Any]) -> tuple[Survey, list[Example]]:
-    """Read a corpus once. Returns what it holds, and its examples.
+def survey(corpus: Any, nlp: Language, heads: dict[str, Any]) -> tuple[Survey, Iterator[Example]]:
+    """What a corpus holds, as soon as the examples that come with it have been read, once; they are not kept.
 
     A corpus that is not a `spacy_mtl.MultiCorpus.v1` counts as one source called `corpus`.
     """
-    found: dict[str, SourceSurvey] = {}
     ready = frozenset(name for name, head in heads.items() if is_initialized(head))
+    parts: dict[str, tuple[SourceSurvey, Iterable[Example]]] = {}
 
-    def open_source(name: str, stated: tuple[str, ...] | None) -> SourceSurvey:
+    def add(name: str, stated: tuple[str, ...] | None, examples: Iterable[Example]) -> None:
         tasks = {task: TaskInSource() for task in heads}
-        return found.setdefault(name, SourceSurvey(name, stated=stated, tasks=tasks, ready=ready))
+        parts[name] = SourceSurvey(name, stated=stated, tasks=tasks, ready=ready), examples
 
-    examples: list[Example] = []
     if isinstance(corpus, MultiCorpus):
         for source in corpus.sources:
-            summary = open_source(source.name, source.tasks)
-            for example in source.examples(nlp):
-                summary.add(example.reference, heads)
-                examples.append(example)
+            add(source.name, source.tasks, source.examples(nlp))
     else:
-        summary = open_source("corpus", None)
-        for example in corpus(nlp):
-            summary.add(example.reference, heads)
-            examples.append(example)
-    return Survey(found, {name: unit_of(head) for name, head in heads.items()}), examples
+        add("corpus", None, corpus(nlp))
+
+    def read() -> Iterator[Example]:
+        for summary, examples in parts.values():
+            for example in examples:
+                summary.add(example.reference, heads)
+                yield example
+
+    units = {name: unit_of(head) for name, head in heads.items()}
+    return Survey({name: summary for name, (summary, _) in parts.items()}, units), read()
 
 
 def exposure(
@@ -139,10 +142,13 @@ def exposure(
     names = list(found.sources)
     sizes = [found.sources[name].documents for name in names]
     passes: dict[str, float] = dict.fromkeys(names, 1.0)  # how often one epoch draws a document
+    draws = {name: size / (sum(sizes) or 1) for name, size in zip(names, sizes, strict=True)}
     if isinstance(corpus, MultiCorpus):
         weights = [source.weight for source in corpus.sources]
         mixer = Mixer(sizes, weights, sampling=corpus.sampling, seed=0)
         if not mixer.is_exact:
+            first = corpus.sampling.probabilities(sizes, weights, epoch=0).tolist()
+            draws = dict(zip(names, first, strict=True))
             drawn: dict[str, list[float]] = defaultdict(list)
             for epoch in range(max(1, round(epochs or 1))):
                 p = corpus.sampling.probabilities(sizes, weights, epoch=epoch)
@@ -154,7 +160,11 @@ def exposure(
     per_epoch = round(n_batches * total / (sum(s.words for s in found.sources.values()) or 1))
     epochs = _epochs(per_epoch, max_steps, max_epochs)
     return {
-        name: Exposure(words[name] / total, None if epochs is None else epochs * passes[name])
+        name: Exposure(
+            words[name] / total,
+            None if epochs is None else epochs * passes[name],
+            draws[name],
+        )
         for name in names
     }, per_epoch
 
@@ -167,7 +177,7 @@ def _epochs(per_epoch: int, max_steps: int, max_epochs: int) -> float | None:
     return min(limits, default=None)
 
 
-def count_batches(batcher: Batcher, examples: list[Example]) -> int:
+def count_batches(batcher: Batcher, examples: Iterable[Example]) -> int:
     """Batches that an epoch makes."""
     return sum(1 for _ in batcher(examples))
 

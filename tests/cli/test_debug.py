@@ -40,7 +40,7 @@ name = "{encoder}"
 factory = "tagger"
 
 [components.ner]
-factory = "ner"
+factory = "masked_ner"
 
 [components.textcat]
 factory = "{textcat}"
@@ -194,6 +194,50 @@ def test_a_head_that_trains_on_absence_is_found(setting: Setting) -> None:
     _, _, report = setting.run()
     assert "`textcat` will be trained on 8 documents without annotation" in findings(report)
     assert 'factory = "masked_textcat"' in findings(report)
+
+
+def test_a_transition_based_head_beside_unannotated_documents_is_found(setting: Setting) -> None:
+    setting.add_all()
+    _, _, report = setting.run("--components.ner.factory", "ner")
+    assert "8 documents without annotation will change what `ner` learns" in findings(report)
+    assert 'factory = "masked_ner"' in findings(report)
+
+
+@pytest.mark.parametrize(
+    ("factory", "clashes"), [("textcat_multilabel", False), ("masked_textcat", True)]
+)
+def test_labels_clash_only_where_the_other_source_says_no(
+    setting: Setting, factory: str, clashes: bool
+) -> None:
+    setting.values["textcat"] = factory
+    setting.add_all()
+    docs = setting.docs(["cats"], repeat=10)
+    for doc in docs:
+        doc.cats = {"SPORT": 1.0, "LAW": 0.0}
+    setting.add("train", "other", docs, ["textcat"])
+    setting.add("train", "third", setting.docs(["cats"], repeat=10), ["textcat"])
+    _, _, report = setting.run()
+    assert ("The labels of `textcat` clash: only `other` has `SPORT`" in findings(report)) == clashes
+    assert ("clash" in findings(report)) == clashes
+
+
+def test_a_head_that_is_rare_at_the_beginning_of_a_stream_is_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.add("train", "large", setting.docs(["tag"], repeat=100), ["tagger"])
+    stream = ("--corpora.train.stream", "true", "--training.max_epochs", "-1")
+    _, _, report = setting.run(*stream)
+    said = "`ner` learns its labels from the first 100 examples of the stream, of which about 1.0"
+    assert said in findings(report)
+    setting.values["labels"] = '[initialize.components.ner]\nlabels = ["PERSON", "GPE"]\n'
+    _, _, report = setting.run(*stream)
+    assert said not in findings(report)
+
+
+def test_endless_epochs_without_a_stream_are_refused(setting: Setting) -> None:
+    setting.add_all()
+    code, said, _ = setting.run("--training.max_epochs", "-1")
+    assert code == 1
+    assert "Set `stream = true` in `[corpora.train]`" in said
 
 
 def test_clashing_label_schemes_are_found(setting: Setting) -> None:
