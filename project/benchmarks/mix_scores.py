@@ -67,6 +67,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "spacy_mtl, ner last": {"order": NER_LAST},
     "alone, same epochs and batch size": {"alone": "epochs"},
     "alone, same epochs and updates with gold": {"alone": "updates"},
+    "spacy_mtl, masked_ner": {"order": NER_FIRST, "ner": "masked_ner"},
     "spacy_mtl, biluo_ner": {"order": NER_FIRST, "ner": "biluo_ner"},
     "alone, biluo_ner, same epochs and batch size": {
         "alone": "epochs",
@@ -192,8 +193,12 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
 
 
 def set_ner(config: Config, factory: str) -> None:
-    """Put another entity recogniser in the place of spaCy's `ner`."""
-    if factory != "ner" and "ner" in config["components"]:
+    """Put another entity recogniser in the place of spaCy's `ner`; `masked_ner` has the same model."""
+    if "ner" not in config["components"] or factory == "ner":
+        return
+    if factory == "masked_ner":
+        config["components"]["ner"]["factory"] = factory
+    else:
         config["components"]["ner"] = {"factory": factory}
 
 
