@@ -1,14 +1,16 @@
 """What a balancer sees of a step, and what it has to offer: weights now, and its state for a resumed training."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import errors
 from ..errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -121,6 +123,29 @@ class Balancer(ABC):
     def named_tasks(self) -> frozenset[str]:
         """Tasks that the settings name, for whoever can check that they exist."""
         return frozenset()
+
+    def check(self) -> None:
+        """Raises ConfigError if `needs`, `level` or what `stateful` names cannot be used."""
+        for attribute, values, choices in (
+            ("needs", set(self.needs), get_args(Signal)),
+            ("level", {self.level}, get_args(Level)),
+        ):
+            if not values <= set(choices):
+                raise errors.bad_balancer_class(
+                    self, attribute, getattr(self, attribute), need=f"of {errors.listed(choices)}"
+                )
+        for name in self.stateful:
+            if not hasattr(self, name):
+                need = "names of attributes that `__init__` sets"
+                raise errors.bad_balancer_class(self, "stateful", self.stateful, need=need)
+            value = getattr(self, name)
+            try:
+                survives = json.loads(json.dumps(value, allow_nan=False)) == value
+            except (TypeError, ValueError):
+                survives = False
+            if not survives:
+                need = "made of numbers, strings, lists, and dicts with strings for keys"
+                raise errors.bad_balancer_class(self, name, value, need=need)
 
     def state_dict(self) -> dict[str, Any]:
         """All that later weights depend on, but for the settings."""

@@ -14,9 +14,18 @@ def not_a_balancer(value: object, *, name: str) -> ConfigError:
     )
 
 
-def damaged_balancer(file: str) -> CheckpointError:
+def damaged_balancer(file: str, *, reason: Exception) -> CheckpointError:
+    found = f"there is no {reason}" if isinstance(reason, KeyError) else str(reason)
     return CheckpointError(
-        f"`{file}` is damaged. Delete it to let the balancer start anew, or restore it."
+        f"`{file}` is damaged ({found}). Delete it to let the balancer start anew, or restore it."
+    )
+
+
+def bad_balancer_class(
+    balancer: object, attribute: str, value: object, *, need: str
+) -> ConfigError:
+    return ConfigError(
+        f"`{type(balancer).__name__}.{attribute} = {value!r}` is nothing that a balancer can have. It must be {need}."
     )
 
 

@@ -17,6 +17,8 @@ Slots = Mapping[str, Array]  # task -> [T, width], what `GradientBuffer` holds
 
 _KEEP_UNITS = 0.99  # decay of the average of a task's annotated units in a batch
 _KEEP_LENGTHS = 0.99  # of the lengths of the plain and the weighted sum
+_LONGEST = 10.0  # times their average: what is longer counts as no longer
+_SETTLED = 10  # batches that the averages have seen by then; heads begin with gradients of zero
 _KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
 _KEEP_REACH = 0.7  # of the logarithm of a task's reach
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
@@ -136,10 +138,14 @@ class GradientMeter:
 
     def _pool(self, task: str, gradient: Array, length: Array, xp: Any) -> None:
         before = self.pooled.get(task)
-        if before is not None and self.n_batches - self.seen[task] <= _MAX_AGE:
-            gradient = _average(xp.asarray(before), gradient, keep=_KEEP_POOLED)
-            length = _average(xp.asarray(self.lengths[task]), length, keep=_KEEP_POOLED)
-        self.pooled[task], self.lengths[task] = gradient, length
+        is_old = before is None or self.n_batches - self.seen[task] > _MAX_AGE
+        old = xp.zeros_like(gradient) if before is None else xp.asarray(before)
+        old_length = xp.asarray(self.lengths.get(task, 0.0), dtype="f")
+        # A gradient that is not finite ends the training, but whoever catches that may go on.
+        finite = xp.isfinite(gradient).all() & xp.isfinite(length)
+        keep = 0.0 if is_old else _KEEP_POOLED
+        self.pooled[task] = xp.where(finite, _average(old, gradient, keep=keep), old)
+        self.lengths[task] = xp.where(finite, _average(old_length, length, keep=keep), old_length)
         self.seen[task] = self.n_batches
 
     def state_dict(self) -> dict[str, Any]:
@@ -171,7 +177,8 @@ class GradientBalance:
     For a balancer with `per_unit` a gradient is divided by the units that its task usually has in a batch, so that a
     task counts for what it says and not for how its head sums; in a batch with fewer units than usual it still counts
     for less. The whole is then scaled so that, over the last hundred batches or so, it is as long as the plain sum of
-    the gradients: learning rates and clipping keep their meaning.
+    the gradients: learning rates and clipping keep their meaning. A sum that is more than ten times as long as usual
+    counts as ten times as long there, so that one odd batch does not rule the hundreds after it.
 
     A head that hands back a gradient for a batch that is not annotated for it (some of spaCy's train on absence) keeps
     its last factor, 1 if it has none.
@@ -182,6 +189,7 @@ class GradientBalance:
         self.meter = meter
         self.n_batches = 0
         self.lengths = [0.0, 0.0]  # moving averages: of the plain sum, of the weighted one
+        self.n_lengths = 0  # how many batches they have seen
         self.factors: dict[str, float] = {}
 
     @property
@@ -236,8 +244,12 @@ class GradientBalance:
 
     def _as_long_as_plain(self, weights: Floats, token: Floats) -> Floats:
         lengths = np.sqrt([max(token.sum(), 0.0), max(weights @ token @ weights, 0.0)])
-        averages = _KEEP_LENGTHS * np.array(self.lengths) + (1 - _KEEP_LENGTHS) * lengths
-        self.lengths = averages.tolist()
+        before = np.array(self.lengths)
+        if self.n_lengths >= _SETTLED:
+            usual = before / (1.0 - _KEEP_LENGTHS**self.n_lengths)  # they start at 0
+            lengths = np.minimum(lengths, _LONGEST * usual)
+        self.lengths = (_KEEP_LENGTHS * before + (1 - _KEEP_LENGTHS) * lengths).tolist()
+        self.n_lengths += 1
         plain, weighted = self.lengths
         return weights * (plain / weighted) if plain > 0 and weighted > 0 else weights
 
@@ -249,6 +261,7 @@ class GradientBalance:
             "meter": self.meter.state_dict(),
             "n_batches": self.n_batches,
             "lengths": self.lengths,
+            "n_lengths": self.n_lengths,
             "factors": self.factors,
         }
         return json.dumps(state, indent=1).encode("utf8")
@@ -259,16 +272,26 @@ class GradientBalance:
         Raises ConfigError if the same method has another state, and CheckpointError that names a damaged file.
         """
         try:
-            state = json.loads(data)
-            state["meter"], state["lengths"], state["factors"], state["n_batches"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise errors.damaged_balancer(file) from error
-        if state["method"] != type(self.balancer).__name__:
-            return
-        self.balancer.load_state_dict(state["balancer"])
-        self.meter.load_state_dict(state["meter"])
-        self.n_batches = state["n_batches"]
-        self.lengths, self.factors = list(state["lengths"]), dict(state["factors"])
+            state = json.loads(data, parse_constant=_refuse)
+            if state["method"] != type(self.balancer).__name__:
+                return
+            lengths = [float(length) for length in state["lengths"]]
+            factors = {str(task): float(factor) for task, factor in state["factors"].items()}
+            n_batches, n_lengths = int(state["n_batches"]), int(state["n_lengths"])
+            if len(lengths) != len(self.lengths):
+                raise ValueError(f"`lengths` has {len(lengths)} numbers")
+            self.meter.load_state_dict(state["meter"])
+            self.balancer.load_state_dict(state["balancer"])
+        except errors.ConfigError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise errors.damaged_balancer(file, reason=error) from error
+        self.lengths, self.factors = lengths, factors
+        self.n_batches, self.n_lengths = n_batches, n_lengths
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"`{constant}` is not a finite number")
 
 
 def _average(before: Any, now: Any, *, keep: float) -> Any:

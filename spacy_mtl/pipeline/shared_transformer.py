@@ -120,6 +120,8 @@ class SharedTransformer(TrainablePipe):
             raise errors.not_our_optimizer(optimizer, name=name)
         if balancer is not None and not isinstance(balancer, Balancer):
             raise errors.not_a_balancer(balancer, name=name)
+        if balancer is not None:
+            balancer.check()
         self.vocab = vocab
         self.name = name
         self._model = model

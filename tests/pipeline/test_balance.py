@@ -394,6 +394,62 @@ def test_a_damaged_state_is_named(encoder_path: Path, tmp_path: Path) -> None:
         spacy.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.pop("method"), "there is no 'method'"),
+        (lambda state: state.pop("balancer"), "there is no 'balancer'"),
+        (lambda state: state["meter"].pop("reach"), "there is no 'reach'"),
+        (lambda state: state.update(meter=[1]), "indices must be"),
+        (lambda state: state.update(lengths=None), "not iterable"),
+        (lambda state: state.update(lengths=[float("nan"), 1.0]), "`NaN` is not a finite number"),
+        (lambda state: state.update(lengths=[1.0]), "`lengths` has 1 numbers"),
+    ],
+)
+def test_a_state_with_other_values_is_named(
+    encoder_path: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    nlp = make(encoder_path, named("NormEqual"))
+    train(nlp, 1)
+    nlp.to_disk(tmp_path)
+    file = tmp_path / NAME / "balancer.json"
+    state = json.loads(file.read_text("utf8"))
+    change(state)
+    file.write_text(json.dumps(state), "utf8")
+    with pytest.raises(CheckpointError, match=rf"balancer\.json` is damaged \(.*{said}"):
+        spacy.load(tmp_path)
+
+
+class Stateful(Balancer):
+    """One that a user has written."""
+
+    def __init__(self, averages: Any = None) -> None:
+        if averages is not None:
+            self.averages = averages
+
+    def weights(self, signals: TaskSignals) -> Any:
+        return np.ones(len(signals.tasks))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "averages", "said"),
+    [
+        ({"stateful": ("averages",)}, None, r"`Odd.stateful = \('averages',\)`.*`__init__` sets"),
+        ({"stateful": ("averages",)}, np.zeros(2), r"`Odd.averages = array.*made of numbers"),
+        ({"stateful": ("averages",)}, {1: 2.0}, r"`Odd.averages = {1: 2.0}`.*strings for keys"),
+        ({"level": "pool"}, None, r"`Odd.level = 'pool'`.*of `token`, `pooled`"),
+        ({"needs": frozenset({"norms"})}, None, r"`Odd.needs = .*of `gramian`, `losses`"),
+    ],
+)
+def test_a_user_s_balancer_is_checked_before_training(
+    attributes: dict[str, Any], averages: Any, said: str, encoder_path: Path
+) -> None:
+    odd = type("Odd", (Stateful,), attributes)
+    balancers("test.Odd.v1", func=lambda: odd(averages))
+    with pytest.raises(ConfigError, match=said):
+        make_nlp(encoder_path, HEADS, initialize=False, balancer={"@balancers": "test.Odd.v1"})
+
+
 def test_a_task_of_the_settings_must_exist(encoder_path: Path) -> None:
     balancer = named("Static", weights={"tager": 2.0})
     with pytest.raises(ConfigError, match=r"weight for `tager`.*`tagger`, `trainable_lemmatizer`"):
@@ -525,6 +581,52 @@ def test_pooled_gradients_are_averaged_over_batches_and_age() -> None:
         measure(meter, b=one)
     found = measure(meter, a=one, b=one)["pooled"]
     np.testing.assert_allclose(found, [[1.0, 1.0], [1.0, 1.0]], rtol=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_leaves_no_trace() -> None:
+    meter, sound = GradientMeter(), GradientMeter()
+    one, other = np.eye(4, dtype="f")[:1], np.eye(4, dtype="f")[1:2]
+    for each in (meter, sound):
+        measure(each, a=one, b=other)
+    with pytest.raises(GradientError, match=r"that `a` sent"):
+        measure(meter, a=one * np.nan, b=other)
+    for _ in range(2):
+        found = measure(meter, a=other, b=one)["pooled"]
+        expected = measure(sound, a=other, b=one)["pooled"]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.diag(found)[0], np.diag(expected)[0], rtol=1e-5)
+
+
+class Spiked(Balancer):
+    """Equal weights, but in one batch."""
+
+    needs = frozenset({"gramian"})
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.step = 0
+
+    def weights(self, signals: TaskSignals) -> Any:
+        self.step += 1
+        return np.array([self.weight if self.step == 100 else 1.0, 1.0])
+
+
+@pytest.mark.parametrize(("weight", "times"), [(1e5, 1.0), (1.0, 1e4)])
+def test_one_odd_batch_does_not_rule_those_after_it(weight: float, times: float) -> None:
+    """Odd by its weights, or by its gradients."""
+    rng = np.random.default_rng(0)
+    meter = GradientMeter()
+    balance = GradientBalance(Spiked(weight), meter)
+    counts = {task: TaskCount(units=1, loss=1.0) for task in "ab"}
+    quotients = []
+    for step in range(130):
+        slots = {task: rng.normal(size=(7, 5)).astype("f") for task in "ab"}
+        if step == 99:
+            slots["a"] *= times
+        factors = balance.weigh(("a", "b"), counts, meter.measure(slots, counts))
+        weighted = sum(factors[task] * slots[task] for task in "ab")
+        quotients.append(np.linalg.norm(weighted) / np.linalg.norm(sum(slots.values())))
+    assert all(0.5 < quotient < 2.0 for quotient in quotients[100:])
 
 
 def test_a_task_whose_gradients_cancel_has_no_direction() -> None:
