@@ -92,6 +92,7 @@ setup(
         "spacy_cli": ["mtl = spacy_mtl.cli:app"],
         "spacy_loggers": [
             "spacy_mtl.TaskLogger.v1 = spacy_mtl.logger:make_task_logger",
+            "spacy_mtl.MLflowLogger.v1 = spacy_mtl.logger:make_mlflow_logger",
             "spacy_mtl.TensorBoardLogger.v1 = spacy_mtl.logger:make_tensorboard_logger",
         ],
         "thinc_balancers": [

@@ -1,5 +1,6 @@
 """The training log: for each head what it has seen, its loss per annotated unit, and its scores."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import srsly
 from spacy import util
 from spacy.language import Language
 from spacy.training.loggers import setup_table
+from spacy.util import SimpleFrozenList
 from tqdm import tqdm
 from wasabi import Printer
 
@@ -35,12 +37,13 @@ def make_task_logger(
     words of annotated documents that it has seen so far; the scores with a weight, times 100, and the weighted score.
     A dash stands for a head that has seen nothing; frozen heads are left out. With `gradients`, also for each head its
     `pull`, the percentage that its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the
-    percentage of pairs of heads whose pooled gradients point against each other.
+    percentage of pairs of heads whose pooled gradients point against each other. With audits also `sign`, the
+    percentage of audited pairs whose pooled gradients agree or clash as those of the encoder's parameters do.
 
     The step at which each head's main score was best is kept in `best_steps` of `model-last/meta.json`.
 
-    Loggers that stand behind it in a `spacy.ChainLogger.v1` (W&B, MLflow, ClearML) get the numbers among the scores, as
-    `spacy_mtl.tagger.share` and so on.
+    Loggers that stand behind it in a `spacy.ChainLogger.v1` (W&B, ClearML, `spacy_mtl.MLflowLogger.v1`) get the numbers
+    among the scores, as `spacy_mtl.tagger.share`, `spacy_mtl.conflict` and so on.
 
     progress_bar: `eval`: steps until the next evaluation; `train`: until the end; null (default): none.
     console_output: whether to print the table. Default: true.
@@ -79,7 +82,7 @@ def make_task_logger(
             statistics.gradients = GradientLog(audit_every)
         shared[0].statistics = statistics
         console = stdout if console_output else None
-        log = TaskLog(nlp, statistics, console, output_file, steps_file)
+        log = TaskLog(nlp, statistics, console, output_file, steps_file, audits=audit_every > 0)
         bar = Progress(nlp, progress_bar, stderr)
 
         def log_step(info: Info | None) -> None:
@@ -137,10 +140,53 @@ def make_tensorboard_logger(
     return setup
 
 
+def make_mlflow_logger(
+    run_id: str | None = None,
+    experiment_id: str | None = None,
+    run_name: str | None = None,
+    nested: bool = False,
+    tags: dict[str, Any] | None = None,
+    remove_config_values: list[str] = SimpleFrozenList(),  # noqa: B008 - as in spaCy's own
+    log_custom_stats: list[str] | None = None,
+) -> Callable[[Language, IO[str], IO[str]], tuple[LogStep, Finalize]]:
+    """spaCy's `MLflowLogger` (`spacy_mtl.MLflowLogger.v1`), with names that MLflow takes, for a `spacy.ChainLogger.v1`.
+
+    MLflow refuses `ents_f@gum`, a score by source; it gets `ents_f/gum`. All arguments are those of spaCy's logger.
+    Needs the package `mlflow`.
+    """
+    from spacy_loggers.mlflow import mlflow_logger_v2  # type: ignore[import-untyped]
+
+    make = mlflow_logger_v2(
+        run_id, experiment_id, run_name, nested, tags, remove_config_values, log_custom_stats
+    )
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[LogStep, Finalize]:
+        log, finalize = make(nlp, stdout, stderr)
+
+        def log_step(info: Info | None) -> None:
+            if info is not None:
+                info = {**info, "other_scores": _for_mlflow(info["other_scores"])}
+            log(info)
+
+        return log_step, finalize
+
+    return setup
+
+
+def _for_mlflow(scores: Info) -> Info:
+    return {
+        re.sub(r"[^/\w.\- :]", "/", key): _for_mlflow(value) if isinstance(value, dict) else value
+        for key, value in scores.items()
+    }
+
+
 class TaskLog:
     """Writes the rows.
 
-    stdout: where the table goes, None for nowhere. output_file, steps_file: where the lines of JSON go.
+    stdout: where the table goes, None for nowhere. output_file, steps_file: where the lines of JSON go. audits: whether
+        there are any.
     """
 
     def __init__(
@@ -150,8 +196,11 @@ class TaskLog:
         stdout: IO[str] | None,
         output_file: str | Path | None,
         steps_file: str | Path | None = None,
+        *,
+        audits: bool = False,
     ) -> None:
         self.statistics = statistics
+        self.audits = audits
         self.stdout = stdout
         self.output_file = None if output_file is None else Path(output_file)
         self.steps_file = None if steps_file is None else Path(steps_file)
@@ -166,7 +215,7 @@ class TaskLog:
         for task in self.tasks:
             columns += [f"{task}/{statistics.unit(task).removesuffix('s')}", "words"]
             columns += ["pull"] * self._shows_gradients
-        columns += ["clash"] * self._shows_gradients
+        columns += ["clash"] * self._shows_gradients + ["sign"] * audits
         columns += [*self.scores, "Score"]
         header, self.widths, self.aligns = setup_table(
             cols=columns, widths=[3, 6] + [6] * (len(columns) - 2), max_width=22
@@ -188,6 +237,8 @@ class TaskLog:
                 cells.append(percent(gradients["tasks"].get(task, {}).get("share")))
         if gradients is not None:
             cells.append(percent(gradients["conflict"]))
+            if self.audits:
+                cells.append(percent(gradients.get("audit", {}).get("pooled_sign_right")))
         scores = {name: _score(info, name) for name in self.scores}
         cells += ["-" if value is None else f"{value:.2f}" for value in scores.values()]
         self._write([*cells, f"{info['score']:.2f}"])
@@ -216,7 +267,13 @@ class TaskLog:
                 record["gradients"] = gradients
             _append(self.output_file, [record])
         if gradients is not None:
-            info["other_scores"]["spacy_mtl"] = {**gradients["tasks"], **gradients["pairs"]}
+            numbers = {**gradients["tasks"], **gradients["pairs"]}
+            for task, count in recent.items():
+                if count.loss_per_unit is not None:
+                    numbers[task] = {**numbers.get(task, {}), "loss_per_unit": count.loss_per_unit}
+            found = {key: gradients.get(key) for key in ("conflict", "audit")}
+            numbers |= {key: value for key, value in found.items() if value is not None}
+            info["other_scores"]["spacy_mtl"] = numbers
 
     @property
     def _shows_gradients(self) -> bool:
@@ -296,7 +353,16 @@ def percent(share: float | None) -> str:
 
 def _append(path: Path, records: list[dict[str, Any]]) -> None:
     with path.open("a", encoding="utf8") as stream:
-        stream.writelines(srsly.json_dumps(record) + "\n" for record in records)
+        stream.writelines(srsly.json_dumps(_finite(record)) + "\n" for record in records)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no number for what is not finite: null stands for it."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _score(info: Info, name: str) -> float | None:

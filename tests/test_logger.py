@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from spacy_loggers.util import dict_to_dot
 
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.errors import ConfigError
-from spacy_mtl.logger import make_task_logger, make_tensorboard_logger
+from spacy_mtl.logger import make_mlflow_logger, make_task_logger, make_tensorboard_logger
 from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
@@ -224,6 +226,57 @@ def test_tensorboard_gets_scores_losses_and_gradients(nlp: Language, tmp_path: P
     assert [(e.step, round(e.value, 3)) for e in found.Scalars("score")] == [(20, 0.5), (30, 0.6)]
     (share,) = found.Scalars("scores/spacy_mtl/tagger/share")
     assert 0 < share.value < 1
+
+
+def test_mlflow_gets_names_that_it_takes(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fixed_weights(nlp)
+    metrics: dict[str, float] = {}
+    names = ("start_run", "log_metric", "log_artifact", "end_run", "log_params")
+    mlflow = ModuleType("mlflow")
+    for name in names:
+        setattr(mlflow, name, lambda *args, **kwargs: None)
+    mlflow.log_metrics = metrics.update  # type: ignore[attr-defined]
+    mlflow.log_metric = lambda key, value: metrics.update({key: value})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    out = io.StringIO()
+    chained = chain_logger_v1(
+        make_task_logger(console_output=False, audit_every=1), make_mlflow_logger()
+    )
+    log_step, finalize = chained(nlp, out, out)
+    update(nlp, batch(nlp, "tag", "cats"))
+    scores = {"ents_f@gum": 0.5, "cats_score/a b": 0.25, "ents_per_type": {"A@B": {"f": 1.0}}}
+    log_step(info(other_scores=scores))
+    finalize()
+    assert metrics["ents_f/gum"] == 0.5
+    assert metrics["ents_per_type.A/B.f"] == 1.0
+    assert 0 <= metrics["spacy_mtl.conflict"] <= 1
+    assert 0 <= metrics["spacy_mtl.audit.pooled_sign_right"] <= 1
+    assert metrics["spacy_mtl.tagger.loss_per_unit"] > 0
+    # what MLflow's own check allows
+    assert all(re.fullmatch(r"[/\w.\- :]*", name) for name in metrics)
+    assert "ents_f@gum" in scores  # spaCy chooses the best checkpoint by these names
+
+
+def test_an_audit_has_a_column(nlp: Language) -> None:
+    with_fixed_weights(nlp)
+    out = io.StringIO()
+    log_step, finalize = make_task_logger(audit_every=1)(nlp, out, out)
+    update(nlp, batch(nlp, "tag", "cats"))
+    log_step(info())
+    finalize()
+    header, _, row = out.getvalue().splitlines()
+    shown = dict(zip(header.split(), row.split(), strict=True))
+    assert 0 <= int(shown["SIGN"]) <= 100
+
+
+def test_a_loss_that_is_no_number_is_written_as_null(nlp: Language, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log_step, finalize = make_task_logger(output_file=path, gradients=False)(
+        nlp, io.StringIO(), io.StringIO()
+    )
+    log_step(info(losses={"tagger": float("nan")}))
+    finalize()
+    assert json.loads(path.read_text())["losses"] == {"tagger": None}
 
 
 def test_tensorboard_is_asked_for(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
