@@ -21,7 +21,9 @@ from spacy.language import Language
 from thinc.api import torch2xp
 
 from .. import errors
+from ..pipeline.diagnostics import GradientLog
 from ..pipeline.shared_transformer import shared_transformers
+from ..scoring import TaskScorer
 from ..worst_task import WorstTask
 from .gradients import Parameter, parameters_of
 from .group import Group, as_tensor
@@ -41,7 +43,9 @@ class Progress:
     generators before the first batch, now: after the last. own: each rank's generators for dropout. scores: of the
     evaluations, by their steps. worst_tasks, loss_scales (of fp16): of each shared_transformer. counters: of the
     optimizer. stepped: the parameters that it steps even if no head has sent a gradient; thinc keeps one, of zeros
-    then, once there was one. run: names the launch that wrote it, "" for one that is never started again by itself.
+    then, once there was one. held: of each head the last scores, which stand in for those that an evaluation lacks.
+    logged: batches that the log of each shared_transformer has counted. run: names the launch that wrote it, "" for
+    one that is never started again by itself.
     """
 
     world_size: int
@@ -55,6 +59,8 @@ class Progress:
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     stepped: list[str] = field(default_factory=list)
     loss_scales: dict[str, tuple[float, int]] = field(default_factory=dict)
+    held: dict[str, dict[str, Any]] = field(default_factory=dict)
+    logged: dict[str, int] = field(default_factory=dict)
     run: str = ""
 
 
@@ -69,6 +75,8 @@ def save(folder: Path, nlp: Language, optimizer: Any, progress: Progress) -> Non
     progress.counters = _counters(optimizer, parameters)
     progress.stepped = [p.name for p in parameters if p.has_gradient]
     progress.worst_tasks = {pipe.name: asdict(pipe.worst_task) for pipe in shared_transformers(nlp)}
+    progress.held = {name: scorer.last for name, scorer in _scorers(nlp).items()}
+    progress.logged = {name: log.n_batches for name, log in _logs(nlp).items()}
     scales = {pipe.name: pipe.shim.loss_scale for pipe in shared_transformers(nlp)}
     progress.loss_scales = {name: (s.value, s.good_steps) for name, s in scales.items()}
     with _unabridged(nlp):
@@ -164,6 +172,20 @@ def load_into(nlp: Language, optimizer: Any, progress: Progress, folder: Path) -
         if found is not None:
             for key, value in asdict(WorstTask(**found)).items():
                 setattr(pipe.worst_task, key, value)
+    for name, scorer in _scorers(nlp).items():
+        scorer.last = progress.held.get(name, {})
+    for name, log in _logs(nlp).items():
+        log.n_batches = progress.logged.get(name, log.n_batches)
+
+
+def _scorers(nlp: Language) -> dict[str, TaskScorer]:
+    found = {name: getattr(pipe, "scorer", None) for name, pipe in nlp.pipeline}
+    return {name: scorer for name, scorer in found.items() if isinstance(scorer, TaskScorer)}
+
+
+def _logs(nlp: Language) -> dict[str, GradientLog]:
+    found = {p.name: p.statistics.gradients for p in shared_transformers(nlp) if p.statistics}
+    return {name: log for name, log in found.items() if log is not None}
 
 
 @contextmanager

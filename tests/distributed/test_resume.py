@@ -21,6 +21,8 @@ from thinc.api import Config, Optimizer
 
 from spacy_mtl.distributed import checkpoint, launch
 from spacy_mtl.distributed.checkpoint import Progress
+from spacy_mtl.pipeline.diagnostics import GradientLog
+from spacy_mtl.pipeline.statistics import TaskStatistics
 
 from ..pipeline.helpers import Settings
 from .helpers import distance, heads, make_training, start, train_together, weights, write_corpora
@@ -219,3 +221,23 @@ def test_the_loss_scale_of_fp16_is_in_the_checkpoint(encoder_path: Path, corpora
     progress = checkpoint.read_progress(folder, world_size=1)
     checkpoint.load_into(pipelines[1], Optimizer(0.1), progress, folder)
     assert (scales[1].value, scales[1].good_steps) == (1024.0, 77)
+
+
+def test_held_scores_and_the_count_of_batches_are_in_the_checkpoint(
+    encoder_path: Path, corpora: Path
+) -> None:
+    pipelines = [init_nlp(make_config(encoder_path, corpora, steps=1)) for _ in range(2)]
+    logs = [GradientLog() for _ in pipelines]
+    for nlp, log in zip(pipelines, logs, strict=True):
+        pipe: Any = nlp.get_pipe("shared_transformer")
+        pipe.statistics = TaskStatistics.of(nlp)
+        pipe.statistics.gradients = log
+    logs[0].n_batches = 77
+    scorers: list[Any] = [nlp.get_pipe("tagger").scorer for nlp in pipelines]  # type: ignore[attr-defined]
+    scorers[0].last = {"tag_acc": 0.5}
+    folder = corpora / "checkpoint"
+    save(pipelines[0], folder, step=0)
+    progress = checkpoint.read_progress(folder, world_size=1)
+    checkpoint.load_into(pipelines[1], Optimizer(0.1), progress, folder)
+    assert logs[1].n_batches == 77
+    assert scorers[1].last == {"tag_acc": 0.5}
