@@ -25,7 +25,8 @@ class BatchByWordpieces:
     `spacy_mtl.MultiCorpus.v1` that is not streamed are drawn as its `sampling` says, anew in every epoch; others come
     in the order in which they arrive.
 
-    size: most wordpieces in a batch, a number or a schedule. A longer document makes a batch of its own.
+    size: most wordpieces in a batch, a number or a schedule. A longer document makes a batch of its own. When
+        the corpus is resumed with `load_state_dict`, a schedule begins anew.
     mix: whether a batch may hold examples of several sources.
     discard_oversize: leave out documents that are longer than `size`.
 

@@ -13,6 +13,9 @@ class MaskedTagger(AnnotatedOnly, Tagger):
 
     spaCy masks tokens without a tag. It is this head's turn where two taggers are in one pipeline, each with a tag set
     and sources of its own.
+
+    Of two taggers only the first writes `token.tag_`, or the last that has `overwrite = true`, and the scores of both
+    are those of what is written. The other one is an auxiliary task: it trains the encoder.
     """
 
     needs = "tags"
