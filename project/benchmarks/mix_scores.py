@@ -93,7 +93,8 @@ NOTE = """Mean and sample standard deviation over seeds, in points. `gold`: thou
 gold, and the updates in which there were any. A pipeline *alone* has the config of `spacy_mtl` and one head; with the
 same batch size it makes fewer updates in the same epochs; with as many updates as carry the task's gold in the mix its
 batches are smaller.
-`spacy_mtl` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads. spacy-transformers and the rows
+`spacy_mtl, biluo_ner` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads; the other rows of
+`spacy_mtl` have another entity recogniser, spaCy's `ner` if none is named. spacy-transformers and the rows
 `ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {rate}) for all. spaCy's stock
 behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are
 `spacy_mtl, biluo_ner` with another balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
@@ -119,10 +120,11 @@ def make_config(
     words: int,
     epochs: int,
     rate: float | None = None,
+    ner: str = "ner",
 ) -> Config:
     """configs/mix.cfg with these heads only, and spaCy's batches by words, which the peer can have too.
 
-    rate: the encoder's highest learning rate, None for that of the config.
+    rate: the encoder's highest learning rate, None for that of the config. ner: the entity recogniser's factory.
     """
     overrides = {
         "paths.train": str(part),
@@ -133,6 +135,7 @@ def make_config(
     config = util.load_config(ROOT.parent / "configs" / "mix.cfg", overrides=overrides)
     config["nlp"]["pipeline"] = ["shared_transformer", *order]
     components = config["components"]
+    components["ner"] = entity_recogniser(ner)
     config["components"] = {name: components[name] for name in config["nlp"]["pipeline"]}
     if rate is not None:
         optimizer = config["components"]["shared_transformer"]["optimizer"]
@@ -150,6 +153,14 @@ def make_config(
     config["training"].pop("logger", None)
     config["training"]["max_epochs"] = epochs
     return config
+
+
+def entity_recogniser(factory: str) -> dict[str, Any]:
+    """The block of a component. `masked_ner` has the model of spaCy's `ner`, any other one that of its factory."""
+    if factory not in ("ner", "masked_ner"):
+        return {"factory": factory}
+    spacys = util.load_config(ROOT.parent / "configs" / "gum.cfg")["components"]["ner"]
+    return {**spacys, "factory": factory}
 
 
 def count_updates(config: Config) -> int:
@@ -176,7 +187,7 @@ def find_words(config: Config, updates: int) -> tuple[int, int]:
 
 def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
     """Train all heads on one encoder."""
-    config = make_config(order=settings["order"], **given)
+    config = make_config(order=settings["order"], ner=settings.get("ner", "ner"), **given)
     if settings.get("one") or settings.get("peer"):
         one_optimizer(config, given["rate"] or ONE_RATE)
     if settings.get("peer"):
@@ -186,31 +197,20 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
         config["components"]["textcat"]["scorer"] = {"@scorers": "spacy_mtl.MaskedTextcatScorer.v1"}
     if "balancer" in settings:
         config["components"]["shared_transformer"]["balancer"] = settings["balancer"]
-    set_ner(config, settings.get("ner", "ner"))
     updates = count_updates(config)
     set_updates(config, updates)
     return {"updates": updates, **run(config, updates)}
 
 
-def set_ner(config: Config, factory: str) -> None:
-    """Put another entity recogniser in the place of spaCy's `ner`; `masked_ner` has the same model."""
-    if "ner" not in config["components"] or factory == "ner":
-        return
-    if factory == "masked_ner":
-        config["components"]["ner"]["factory"] = factory
-    else:
-        config["components"]["ner"] = {"factory": factory}
-
-
 def run_alone(task: str, *, gold_updates: int | None, ner: str, **given: Any) -> dict[str, Any]:
     """Train one head. gold_updates: make so many updates in the same epochs, with smaller batches."""
+    given["ner"] = ner
     config = make_config(order=[task], **given)
     if gold_updates is None:
         updates = count_updates(config)
     else:
         given["words"], updates = find_words(config, gold_updates)
         config = make_config(order=[task], **given)
-    set_ner(config, ner)
     set_updates(config, updates)
     return {"updates": updates, "words": given["words"], **run(config, updates)}
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import typer
 from environment import describe
-from mix_scores import NER_FIRST, make_config, set_ner, write_part
+from mix_scores import NER_FIRST, make_config, write_part
 from training import finish_update, prepare, set_updates
 
 from spacy_mtl.pipeline.shim import EncoderShim
@@ -88,8 +88,9 @@ def main(
     found: list[tuple[str, Lengths]] = []
     with tempfile.TemporaryDirectory() as part:
         write_part(folder, 0.3, Path(part))
-        config = make_config(folder, Path(part), order=NER_FIRST, seed=seed, words=500, epochs=0)
-        set_ner(config, ner)
+        config = make_config(
+            folder, Path(part), order=NER_FIRST, seed=seed, words=500, epochs=0, ner=ner
+        )
         set_updates(config, updates)
         nlp, batches, optimizer, _ = prepare(config)
         shared: Any = nlp.get_pipe("shared_transformer")
