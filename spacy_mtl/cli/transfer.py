@@ -72,7 +72,9 @@ def transfer_command(
         )
     except (ConfigError, CorpusError) as error:
         printer.fail(str(error), exits=1)
-    srsly.write_json(output / "transfer.json", report)
+    from ..transfer.training import REPORT
+
+    srsly.write_json(output / REPORT, report)
     print_report(report, printer)
 
 
@@ -91,12 +93,13 @@ def compare(
 ) -> dict[str, Any]:
     """Train what has not been trained yet and compare. Returns all that the command tells, as plain data.
 
-    config: not interpolated. Raises ConfigError for a pipeline that cannot be compared.
+    config: not interpolated. Raises ConfigError, before any training, for a pipeline that cannot be compared, and for
+    heads without gold in the dev corpus.
     """
     from .. import errors
-    from ..transfer.comparison import differences
     from ..transfer.plan import Run, config_for, plan_runs
     from ..transfer.training import (
+        check_dev_gold,
         compared_heads,
         count_gold,
         train_run,
@@ -124,6 +127,7 @@ def compare(
         return config_for(with_budget(full, n_updates, run.seed).interpolate(), run, heads)
 
     configs = [config_of(run, steps) for run in runs]  # errors before any training
+    check_dev_gold(configs[0], use_gpu=use_gpu)
     results = []
     gold: dict[int, Any] = {}
     for number, (run, run_config) in enumerate(zip(runs, configs, strict=True), 1):
@@ -134,7 +138,7 @@ def compare(
             _, own_steps = count_gold(run_config, None, until=gold[run.seed])
             run_config = config_of(run, own_steps)
         result, stored = train_run(
-            run_config, run, output / "runs", use_gpu=use_gpu, audit=together, code=code
+            run_config, run, output, use_gpu=use_gpu, audit=together, code=code
         )
         for head in run.heads:
             if head not in result["scores"]:
@@ -143,7 +147,19 @@ def compare(
         scores = ", ".join(f"{task} {100 * score:.2f}" for task, score in result["scores"].items())
         how = ", as stored" if stored else ""
         say(f"{number}/{len(runs)} {run.name}, {result['updates']} updates{how}: {scores}")
-    found = differences(results)
+    return make_report(heads, results, seeds=seeds, equal=equal, steps=steps)
+
+
+def make_report(
+    heads: list[str], results: list[dict[str, Any]], *, seeds: int, equal: str, steps: int
+) -> dict[str, Any]:
+    """All that the command tells of these runs, as plain data.
+
+    The p of each difference is corrected for all tests of the report by Holm's step-down method (Holm 1979).
+    """
+    from ..transfer.comparison import corrected, differences
+
+    found = corrected(differences(results))
     return {
         "heads": heads,
         "seeds": seeds,
@@ -158,6 +174,7 @@ def compare(
                 "mean": d.mean,
                 "spread": d.spread,
                 "p": d.p,
+                "p_uncorrected": d.uncorrected_p,
                 "verdict": d.verdict,
             }
             for d in found
@@ -167,10 +184,19 @@ def compare(
 
 
 def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[str, Any]:
-    """Groups by what pairs gained, where they were trained; else by the cosines of one run; and how well both agree."""
+    """Groups by what pairs gained, where they were trained; else by the cosines of one run; and how well both agree.
+
+    What a pair gained counts as 0 where three seeds or more do not show it.
+    """
     from itertools import permutations
 
-    from ..transfer.comparison import MOST_TASKS, best_groups, pair_gains, rank_correlation
+    from ..transfer.comparison import (
+        MOST_TASKS,
+        best_groups,
+        pair_gains,
+        proved_gains,
+        rank_correlation,
+    )
 
     cosines: dict[tuple[str, str], list[float]] = {}
     for result in results:
@@ -186,7 +212,7 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     if len(heads) > MOST_TASKS:
         basis, groups = "", []
     elif all(key in gains for key in every):
-        basis, groups = "pairs", best_groups(heads, gains)
+        basis, groups = "pairs", best_groups(heads, proved_gains(found))
     elif all(key in affinity for key in every):
         basis, groups = "gradients", best_groups(heads, affinity)
     else:
@@ -201,6 +227,8 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
 
 def print_report(report: dict[str, Any], printer: Printer) -> None:
     """Tables of scores, differences and what they advise."""
+    from ..transfer.comparison import LEAST_SEEDS, by_pair
+
     heads, runs = report["heads"], report["runs"]
     groups = list(dict.fromkeys(tuple(run["heads"]) for run in runs))
     printer.divider("scores, times 100")
@@ -228,21 +256,42 @@ def print_report(report: dict[str, Any], printer: Printer) -> None:
         ]
         header = ["task", "trained with", "gain", "spread", "p", ""]
         printer.table(rows, header=header, divider=True, aligns=["l", "l", "r", "r", "r", "l"])
-        if report["seeds"] < 3:
-            printer.warn("With fewer than three seeds a difference can hardly be told from chance.")
+        printer.text(
+            f"p: of a paired t-test, corrected for all {len(rows)} differences of this table by Holm's "
+            "step-down method (Holm 1979)."
+        )
+        if report["seeds"] < LEAST_SEEDS:
+            printer.warn(
+                "With fewer than three seeds a difference can hardly be told from chance: no verdict."
+            )
     if report["affinity"]:
         printer.divider("how well the gradients of two tasks agree (cosine, all trained together)")
-        pairs = {tuple(sorted(key.split("/"))): v for key, v in report["affinity"].items()}
+        pairs = by_pair(heads, report["affinity"])
         printer.table([[" and ".join(p), f"{v:+.3f}"] for p, v in pairs.items()], aligns=["l", "r"])
         if report["agreement"] is not None:
             printer.text(f"Rank correlation with what the pairs gained: {report['agreement']:.2f}")
     if report["groups"]:
-        basis = {
-            "pairs": "Judged by the pairs",
-            "gradients": "Judged by the gradients alone, which is a guess",
-        }[report["groups_from"]]
-        advice = "; ".join(" + ".join(group) for group in report["groups"])
-        printer.good(f"{basis}, train together: {advice}")
+        _print_advice(report, printer)
+
+
+def _print_advice(report: dict[str, Any], printer: Printer) -> None:
+    """Which tasks to train together, and how sure that is; only what was shown gets a green tick."""
+    from ..transfer.comparison import LEAST_SEEDS
+
+    advice = "; ".join(" + ".join(group) for group in report["groups"])
+    pairs = [d for d in report["differences"] if len(d["group"]) == 2]
+    if report["groups_from"] == "gradients":
+        printer.info(f"Judged by the gradients alone, which is a guess, train together: {advice}")
+    elif report["seeds"] < LEAST_SEEDS:
+        printer.warn(
+            f"Judged by the pairs, with too few seeds, so it is not proved, train together: {advice}"
+        )
+    elif any(d["verdict"] in ("gains", "loses") for d in pairs):
+        printer.good(f"Judged by what the pairs have shown, train together: {advice}")
+    else:
+        printer.info(
+            f"As no pair has shown a difference, larger groups cost least; train together: {advice}"
+        )
 
 
 def _named(group: Any, heads: list[str]) -> str:

@@ -12,6 +12,14 @@ def no_score(task: str) -> ConfigError:
     )
 
 
+def no_dev_gold(tasks: Iterable[str], *, key: str) -> ConfigError:
+    return ConfigError(
+        f"No document of `[{key}]` is annotated for {listed(tasks)}, so there is no score to compare by. Add documents "
+        f"that are to `{key}` (in a `spacy_mtl.MultiCorpus.v1`, also look at the `tasks` of its sources), or take the "
+        "component out of `[nlp] pipeline`."
+    )
+
+
 def no_tensorboard() -> ConfigError:
     return ConfigError(
         "`spacy_mtl.TensorBoardLogger.v1` in `[training.logger]` needs the package `tensorboard`: "

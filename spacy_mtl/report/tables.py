@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..transfer.comparison import by_pair
 from . import data
 from .collect import Annotation, Report, Task
 from .confusion import Confusion
@@ -105,7 +106,7 @@ def transfer(found: dict[str, Any]) -> list[Table]:
         caption = "What sharing gained each task, in points, against the task alone"
         header = ["Task", "Trained with", "Gain", "Spread", "p", "Verdict"]
         tables.append(Table(caption, header, rows, texts=frozenset((1, 5))))
-    affinity = {tuple(sorted(key.split("/"))): value for key, value in found["affinity"].items()}
+    affinity = by_pair(heads, found["affinity"])
     if affinity:
         caption = "How well the gradients of two tasks agree, all trained together"
         rows = [[" and ".join(pair), f"{value:+.3f}"] for pair, value in affinity.items()]

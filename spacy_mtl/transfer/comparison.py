@@ -1,14 +1,18 @@
 """What sharing gained or cost each task. Pure: results of runs in, numbers out."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
+
 LEVEL = 0.05  # of the test, below which a difference is called one
+LEAST_SEEDS = 3  # with fewer there is no verdict
+TOLERANCE = 1e-9  # of the largest gain, or of a point: a smaller spread comes from rounding
 MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
 
 
@@ -16,12 +20,14 @@ MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
 class Difference:
     """Scores of one task in one group, less those of the task alone, seed by seed.
 
-    gains: in points of the score, times 100. p: of a two-sided paired t-test that their mean is 0; None with one seed.
+    gains: in points of the score, times 100. corrected_p: `p` after a correction for all tests of a report (see
+        `corrected`). Default: None, for a test that is the only one, or that could not be made.
     """
 
     task: str
     group: tuple[str, ...]
     gains: tuple[float, ...]
+    corrected_p: float | None = None
 
     @property
     def mean(self) -> float:
@@ -33,20 +39,37 @@ class Difference:
         return float(np.std(self.gains, ddof=1)) if len(self.gains) > 1 else None
 
     @property
-    def p(self) -> float | None:
-        if self.spread is None:
+    def uncorrected_p(self) -> float | None:
+        """Of a two-sided paired t-test that the mean is 0; None with one seed, or with the same gain in all."""
+        if self.spread is None or self.spread <= self._rounding:
             return None
-        if self.spread == 0.0:
-            return 1.0 if self.mean == 0.0 else 0.0
         t = self.mean / self.spread * math.sqrt(len(self.gains))
         return t_test(t, len(self.gains) - 1)
 
     @property
+    def p(self) -> float | None:
+        """The corrected one, where there is one."""
+        return self.uncorrected_p if self.corrected_p is None else self.corrected_p
+
+    @property
+    def is_shown(self) -> bool:
+        """True if the test, with at least three seeds, says that the task gains or loses."""
+        return len(self.gains) >= LEAST_SEEDS and self.p is not None and self.p < LEVEL
+
+    @property
     def verdict(self) -> str:
-        """`gains`, `loses`, or `no difference shown`."""
-        if self.p is None or self.p >= LEVEL or self.mean == 0.0:
-            return "no difference shown"
-        return "gains" if self.mean > 0 else "loses"
+        """`gains`, `loses`, `no difference shown`, `too few seeds`, or `not tested: no spread`."""
+        if len(self.gains) < LEAST_SEEDS:
+            return "too few seeds"
+        if self.is_shown:
+            return "gains" if self.mean > 0 else "loses"
+        if self.p is None and abs(self.mean) > self._rounding:
+            return "not tested: no spread"
+        return "no difference shown"
+
+    @property
+    def _rounding(self) -> float:
+        return TOLERANCE * max(1.0, *map(abs, self.gains))
 
 
 def t_test(t: float, df: int) -> float:
@@ -69,6 +92,30 @@ def t_test(t: float, df: int) -> float:
             total += term
         inside = sin * total
     return min(max(1.0 - inside, 0.0), 1.0)
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Each p after Holm's step-down correction for all of them, which holds however the tests depend on each other.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none gets smaller than the one before it, or
+    larger than 1. None, of a test that could not be made, stays None and counts as one of the m.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2).
+    """
+    made = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    found: list[float | None] = [None] * len(ps)
+    largest = 0.0
+    for rank, (p, place) in enumerate(made):
+        largest = max(largest, min(1.0, (len(ps) - rank) * p))
+        found[place] = largest
+    return found
+
+
+def corrected(found: Iterable[Difference]) -> list[Difference]:
+    """All differences of one report, with Holm's correction (see `holm`) over all their tests."""
+    found = list(found)
+    ps = holm([difference.uncorrected_p for difference in found])
+    return [replace(d, corrected_p=p) for d, p in zip(found, ps, strict=True)]
 
 
 def differences(results: Iterable[dict[str, Any]]) -> list[Difference]:
@@ -144,6 +191,30 @@ def in_pairs(found: Iterable[Difference]) -> dict[tuple[str, str], Difference]:
 def pair_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
     """(task, other) -> the mean gain of the task in the pair."""
     return {pair: difference.mean for pair, difference in in_pairs(found).items()}
+
+
+def proved_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
+    """(task, other) -> the mean gain of the task in the pair, or 0 where the test does not show one.
+
+    With fewer than three seeds nothing can be shown, and the mean stays.
+    """
+    return {
+        pair: d.mean if d.is_shown or len(d.gains) < LEAST_SEEDS else 0.0
+        for pair, d in in_pairs(found).items()
+    }
+
+
+def by_pair(tasks: Iterable[str], values: Mapping[str, T]) -> dict[tuple[str, str], T]:
+    """Values under `a/b` or `b/a`, by pairs of known tasks, sorted.
+
+    Names may have a slash, so they are looked up, not split.
+    """
+    found = {}
+    for pair in combinations(sorted(tasks), 2):
+        for key in ("/".join(pair), "/".join(reversed(pair))):
+            if key in values:
+                found[pair] = values[key]
+    return found
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,13 +23,26 @@ from spacy.training.loop import train as spacy_train
 from thinc.api import Config
 
 from .. import errors
-from ..annotation import count_units, heads_of
+from ..annotation import count_units, heads_of, is_annotated
 from ..encoder.huggingface import resolve_name
 from ..pipeline.shared_transformer import SharedTransformer, shared_transformers
 from .plan import Run
 
 Result = dict[str, Any]
 AUDITS = 20  # in the run that estimates the affinity of the tasks
+REPORT = "transfer.json"  # in the output folder
+RUNS = "runs"  # folder in the output folder
+# What a result has.
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "depends_sha256": str,
+    "heads": list,
+    "seed": int,
+    "updates": int,
+    "scores": dict,
+    "words": dict,
+    "gradients": dict,
+    "seconds": (int, float),
+}
 
 
 def shared_of(nlp: Language) -> SharedTransformer:
@@ -98,8 +112,33 @@ def count_gold(
     return seen, n_batches
 
 
-def state_of_files(config: Mapping[str, Any], others: Iterable[Path] = ()) -> dict[str, str]:
-    """SHA-256 of every file that a config names, and of those in the folders that it names."""
+def check_dev_gold(config: Config, *, use_gpu: int) -> None:
+    """Raises ConfigError if no document of the dev corpus is annotated for one of the compared heads.
+
+    config: of a run with all heads, interpolated. The pipeline is initialized, as classifiers need their labels to tell
+    whose categories a document has.
+    """
+    nlp = init_nlp(config, use_gpu=use_gpu)
+    settings = nlp.config.interpolate()
+    T = util.registry.resolve(settings["training"], schema=ConfigSchemaTraining)
+    (corpus,) = util.resolve_dot_names(settings, [T["dev_corpus"]])
+    left = {name: nlp.get_pipe(name) for name in compared_heads(nlp)}
+    for example in corpus(nlp):
+        left = {n: head for n, head in left.items() if not is_annotated(head, example.reference)}
+        if not left:
+            return
+    raise errors.no_dev_gold(left, key=T["dev_corpus"])
+
+
+def state_of_files(
+    config: Mapping[str, Any], others: Iterable[Path] = (), *, output: Path
+) -> dict[str, str]:
+    """SHA-256 of every file that a config names, and of those in the folders that it names.
+
+    output: the output folder of the command. What the command writes there is left out, so that a folder around it,
+    such as `.`, does not change with every run; other files there count.
+    """
+    written = (output / RUNS).resolve(), (output / REPORT).resolve()
     found: set[Path] = set()
     for value in [*_strings(config), *map(str, others)]:
         path = Path(resolve_name(value) if value.startswith("package:") else value)
@@ -109,7 +148,11 @@ def state_of_files(config: Mapping[str, Any], others: Iterable[Path] = ()) -> di
             if value and path.is_file():
                 found.add(path)
             elif value and path.is_dir():
-                found.update(file for file in path.rglob("*") if file.is_file())
+                found.update(
+                    file
+                    for file in path.rglob("*")
+                    if file.is_file() and not any(map(file.resolve().is_relative_to, written))
+                )
     return {str(path): _sha256(path, path.stat().st_mtime_ns) for path in sorted(found)}
 
 
@@ -129,10 +172,29 @@ def _sha256(path: Path, changed: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def read_stored(path: Path, fingerprint: str) -> Result | None:
+    """The result in a file, if it is whole and depends on what the fingerprint says; else None."""
+    try:
+        stored = json.loads(path.read_text("utf8"))
+    except (OSError, ValueError):  # there is none, or it was not written to its end
+        return None
+    if not isinstance(stored, dict) or stored.get("depends_sha256") != fingerprint:
+        return None
+    whole = all(isinstance(stored.get(key), kind) for key, kind in KINDS.items())
+    return stored if whole else None
+
+
+def store(path: Path, result: Result) -> None:
+    """Write a result, so that the file is whole whenever it exists."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(result, indent=1), "utf8")  # srsly would round the scores
+    os.replace(part, path)
+
+
 def train_run(
     config: Config,
     run: Run,
-    folder: Path,
+    output: Path,
     *,
     use_gpu: int,
     audit: bool,
@@ -140,10 +202,12 @@ def train_run(
 ) -> tuple[Result, bool]:
     """Train it, or read what an earlier call has stored for the same config, files, versions and device.
 
-    config: of this run, interpolated. folder: gets `{run.name}.json`, and while it trains its log. code: Python files
-    that it depends on. Returns the result, and whether it was stored already.
+    config: of this run, interpolated. output: gets `runs/{run.name}.json`, and while it trains its log. A file there
+    that is not whole counts as not stored. code: Python files that it depends on. Returns the result, and whether it
+    was stored already.
     """
     config = config.copy()
+    folder = output / RUNS
     log = folder / f"{run.name}.log.jsonl"
     logger = config["training"]["logger"] = {
         "@loggers": "spacy_mtl.TaskLogger.v1",
@@ -152,17 +216,16 @@ def train_run(
     }
     depends = {
         "config": config,
-        "files": state_of_files(config, code),
+        "files": state_of_files(config, code, output=output),
         "versions": [version(package) for package in ("spacy-mtl", "spacy", "thinc", "torch")],
         "gpu": use_gpu >= 0,
     }
     fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     logger["output_file"] = str(log)
     path = folder / f"{run.name}.json"
-    if path.exists():
-        stored: Result = json.loads(path.read_text("utf8"))
-        if stored["depends_sha256"] == fingerprint:
-            return stored, True
+    stored = read_stored(path, fingerprint)
+    if stored is not None:
+        return stored, True
     folder.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     start = time.perf_counter()
@@ -180,6 +243,6 @@ def train_run(
         "gradients": rows[-1]["gradients"],
         "seconds": round(time.perf_counter() - start, 1),
     }
-    path.write_text(json.dumps(result, indent=1), "utf8")  # srsly would round the scores
+    store(path, result)
     log.unlink()
     return result, False

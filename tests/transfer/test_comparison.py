@@ -10,9 +10,13 @@ import pytest
 from spacy_mtl.transfer.comparison import (
     Difference,
     best_groups,
+    by_pair,
+    corrected,
     differences,
+    holm,
     pair_gains,
     partitions,
+    proved_gains,
     rank_correlation,
     t_test,
 )
@@ -59,20 +63,90 @@ def test_differences_are_taken_seed_by_seed() -> None:
     assert (a.task, a.group) == ("a", ("a", "b"))
     assert a.gains == pytest.approx((2.0, 1.0))
     assert a.mean == pytest.approx(1.5)
-    assert a.p == pytest.approx(t_test(1.5 / np.std([2, 1], ddof=1) * math.sqrt(2), 1))
+    assert a.p == pytest.approx(t_test(1.5 / float(np.std([2, 1], ddof=1)) * math.sqrt(2), 1))
     assert b.gains == pytest.approx((-5.0,))
-    assert (b.p, b.spread, b.verdict) == (None, None, "no difference shown")
+    assert (b.p, b.spread, b.verdict) == (None, None, "too few seeds")
 
 
-def test_verdicts() -> None:
-    def verdict(*gains: float) -> str:
-        return Difference("a", ("a", "b"), gains).verdict
+def difference(*gains: float, group: tuple[str, ...] = ("a", "b"), task: str = "a") -> Difference:
+    return Difference(task, group, gains)
 
-    assert verdict(2.0, 2.1, 1.9) == "gains"
-    assert verdict(-2.0, -2.1, -1.9) == "loses"
-    assert verdict(2.0, -2.1, 1.9) == "no difference shown"
-    assert verdict(0.0, 0.0) == "no difference shown"
-    assert verdict(1.0, 1.0) == "gains"
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ((2.0, 2.1, 1.9), "gains"),
+        ((-2.0, -2.1, -1.9), "loses"),
+        ((2.0, -2.1, 1.9), "no difference shown"),
+        ((0.0, 0.0, 0.0), "no difference shown"),
+        ((0.5, 0.5, 0.5), "not tested: no spread"),
+        ((0.5, 0.5), "too few seeds"),
+        ((2.0, 2.001), "too few seeds"),
+        ((0.0, 0.0), "too few seeds"),
+        ((3.0,), "too few seeds"),
+    ],
+)
+def test_verdicts(gains: tuple[float, ...], verdict: str) -> None:
+    assert difference(*gains).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "gains",
+    [
+        (0.5, 0.5),
+        (9.999999999999998, 9.999999999999998),
+        (10.000000000000002, 9.999999999999998, 10.0),
+        (5e-15, 0.0, -5e-15),
+        (0.0, 0.0, 0.0),
+    ],
+)
+def test_gains_that_do_not_vary_cannot_be_tested(gains: tuple[float, ...]) -> None:
+    assert difference(*gains).p is None
+
+
+def test_holm_is_that_of_the_textbook() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_what_could_not_be_tested_counts_as_a_test() -> None:
+    assert holm([0.01, None, 0.04]) == pytest.approx([0.03, None, 0.08])
+
+
+def test_p_is_corrected_over_all_tests_of_a_report() -> None:
+    strong, weak = difference(2.0, 2.1, 1.9), difference(2.0, 2.6, 1.4)
+    assert (strong.verdict, weak.verdict) == ("gains", "gains")
+    first, second, third = corrected([strong, weak, difference(1.0, -1.0, 0.1)])
+    assert first.p == pytest.approx(3 * (strong.p or 0))
+    assert second.p == pytest.approx(2 * (weak.p or 0))
+    assert third.p is not None
+    assert third.p <= 1
+    assert (first.verdict, second.verdict) == ("gains", "no difference shown")
+    assert [d.uncorrected_p for d in (first, second)] == [strong.p, weak.p]
+
+
+def test_what_is_not_proved_gains_nothing() -> None:
+    found = [
+        difference(2.0, 2.1, 1.9),
+        difference(-0.01, 0.01, -0.03, group=("a", "c")),
+        difference(0.5, 0.5, 0.5, group=("a", "d")),
+        difference(-2.0, -2.1, group=("a", "e")),
+        difference(9.0, 9.1, 8.9, group=("a", "b", "c")),
+    ]
+    gains = proved_gains(found)
+    assert gains == {
+        ("a", "b"): pytest.approx(2.0),
+        ("a", "c"): 0.0,
+        ("a", "d"): 0.0,
+        ("a", "e"): pytest.approx(-2.05),  # too few seeds to prove anything
+    }
+
+
+def test_pairs_are_looked_up_by_names() -> None:
+    values = {"b/c/a": 0.5, "a/d": 0.25, "elsewhere/a": 1.0}
+    assert by_pair(["d", "b/c", "a"], values) == {("a", "b/c"): 0.5, ("a", "d"): 0.25}
 
 
 def test_there_are_as_many_partitions_as_bell_says() -> None:
