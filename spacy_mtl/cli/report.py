@@ -49,18 +49,20 @@ def report_command(
     use_gpu: GpuId = -1,
 ) -> None:
     """Write one HTML page that needs no network: curves, gradients, sources, transfer, confusions and errors."""
-    from ..errors import ConfigError, ReportError
+    from ..errors import CheckpointError, ConfigError, ReportError
 
     import_code(code_path)
     setup_gpu(use_gpu, silent=True)
     printer = Printer()
     page = output or run / "report.html"
     try:
-        write_report(
+        warnings = write_report(
             run, page, log=log, steps=steps, transfer=transfer, limit=limit, n_examples=examples
         )
-    except (ConfigError, ReportError) as error:
+    except (CheckpointError, ConfigError, ReportError) as error:
         printer.fail(str(error), exits=1)
+    for warning in warnings:
+        printer.warn(warning)
     printer.good(f"Wrote {page}")
 
 
@@ -73,8 +75,12 @@ def write_report(
     transfer: Path | None = None,
     limit: int = 300,
     n_examples: int = 5,
-) -> None:
-    """Make the page. Raises ReportError if there is nothing to report on, or Matplotlib is missing."""
+) -> list[str]:
+    """Make the page. Returns why it may mislead, if it may.
+
+    Raises ReportError if there is nothing to report on, a file or code is missing, or Matplotlib is; CheckpointError or
+    ConfigError for a pipeline that cannot be loaded.
+    """
     from .. import errors
 
     if find_spec("matplotlib") is None:
@@ -93,3 +99,4 @@ def write_report(
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(report), "utf8")
+    return report.warnings

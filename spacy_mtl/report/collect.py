@@ -1,11 +1,13 @@
 """Puts together what a report shows: finds the files of a training, loads its pipeline and asks it for its errors."""
 
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,10 @@ from .excerpts import Excerpt, excerpts
 
 MODELS = ("model-best", "model-last")
 SHOWN_PAIRS = 15  # of labels that were confused most often
+_NOT_REGISTERED = re.compile(
+    r"\[E002\] Can't find factory for '(?P<factory>[^']+)'"
+    r"|\[E893\] Could not find function '(?P<function>[^']+)' in function registry '(?P<registry>[^']+)'"
+)
 _PACKAGES = ("spacy-mtl", "spacy", "thinc", "torch", "transformers")
 
 
@@ -79,6 +85,7 @@ class Report:
     model: the folder of the pipeline. files: what was read, by what it is. per_step: batches in a step. balancer: its
     settings, None for the plain sum. mix: what `spacy mtl debug` tells of the corpora; None if they cannot be read, and
     mix_note says why. n_documents: of the dev corpus that the heads were asked about; dev_note: why they were not.
+    warnings: why the page may mislead; the console shows them, too.
     """
 
     nlp_name: str
@@ -99,6 +106,7 @@ class Report:
     n_documents: int = 0
     dev_note: str = ""
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def window(self) -> int:
@@ -108,7 +116,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Files:
-    """What a report is made from. None: as the config says, or as it is called in the folder of the training."""
+    """What a report is made from.
+
+    None: as the config says, seen from the folder of the training, from those above it as far as the current one, or
+    from the current one; or as it is usually called, in the folder of the training.
+    """
 
     log: Path | None = None
     steps: Path | None = None
@@ -126,12 +138,14 @@ def collect(
 ) -> Report:
     """Everything. survey: what `spacy mtl debug` does.
 
-    Raises ReportError if there is no trained pipeline or no log, or if a file is damaged.
+    Raises ReportError if there is no trained pipeline or no log, if the pipeline cannot be loaded, or if a file is
+    damaged; CheckpointError, which names it, if that is one of the pipeline.
     """
     folder = find_model(run)
     if files.log is not None:
         data.read_rows(files.log)  # before the pipeline is loaded, which takes a while
-    nlp = spacy.load(folder)
+    metas = _read_metas(run)
+    nlp = _load(folder)
     config = nlp.config.interpolate()
     training = config["training"]
     logger = data.find_logger(training["logger"]) or {}
@@ -165,7 +179,8 @@ def collect(
             f"The file with a line for each batch, {logger['steps_file']}, is not there any more. "
             "`--steps` names it."
         )
-    _add_tasks(report, nlp, _best_steps(run, nlp))
+    report.warnings += _doubts(run, metas, log, rows)
+    _add_tasks(report, nlp, _best_steps(metas))
     try:
         report.mix = survey(nlp)
     except Exception as error:  # whoever reads the corpora may raise anything
@@ -201,24 +216,75 @@ def versions() -> dict[str, str]:
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """The error and its type; if code is missing, which, and the fix."""
+    found = _NOT_REGISTERED.search(str(error))
+    if found is None:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    what = f"the function `{found['function']}` of the registry `{found['registry']}`"
+    if found["factory"]:
+        what = f"the factory `{found['factory']}`"
+    return f"nothing that was imported registers {what}. Name its Python file with `--code`, or install its package."
+
+
+def _load(folder: Path) -> Language:
+    """The pipeline. Raises ReportError if spaCy cannot load it, and CheckpointError or ConfigError if we cannot."""
+    try:
+        return spacy.load(folder)
+    except (errors.CheckpointError, errors.ConfigError):
+        raise
+    except (ImportError, OSError, ValueError) as error:
+        said = _in_one_line(error)
+        if not _NOT_REGISTERED.search(str(error)):
+            said = f"{said.removesuffix('.')}. Copy it again from where it was saved."
+        raise errors.ReportError(f"`{folder}` cannot be loaded: {said}") from error
+
+
+def _read_metas(run: Path) -> dict[str, dict[str, Any]]:
+    """`meta.json` of the saved pipelines, by their folder. Raises CheckpointError that names a damaged one."""
+    found = {}
+    for name in MODELS:
+        path = run / name / "meta.json"
+        if path.is_file():
+            try:
+                found[name] = util.load_meta(path)
+            except ValueError as error:
+                raise errors.damaged(str(path), f"cannot be read ({error})") from error
+    return found
 
 
 def _named(run: Path, named: Any, usual: str) -> Path | None:
-    """A file that the config names, seen from here or from the folder of the training; or the usual one in there."""
-    places = [run / usual] if not named else [Path(named), run / named, run / usual]
-    return next((place for place in places if place.is_file()), None)
+    """A file that the config names, seen from one of `_folders`; or the usual one in the folder of the training."""
+    places = [folder / named for folder in _folders(run)] if named else []
+    return next((place for place in [*places, run / usual] if place.is_file()), None)
 
 
-def _best_steps(run: Path, nlp: Language) -> dict[str, int]:
+def _folders(run: Path) -> list[Path]:
+    """Where a training may have been started: its own folder, those above it as far as the current one, and that."""
+    here = Path.cwd()
+    return [run, *takewhile(lambda folder: folder != here, run.resolve().parents), Path()]
+
+
+def _doubts(
+    run: Path, metas: dict[str, dict[str, Any]], log: Path, rows: list[data.Row]
+) -> list[str]:
+    """A warning if none of the saved pipelines is in the log."""
+    logged = {
+        name: data.is_logged(meta.get("performance") or {}, rows) for name, meta in metas.items()
+    }
+    missing = [str(run / name) for name, found in logged.items() if found is False]
+    if not missing or any(logged.values()):
+        return []
+    return [
+        f"The log `{log}` seems to be of another training: no evaluation in it has the scores and losses saved "
+        f"with {errors.listed(missing)}. Name the log of this training with `--log`. Of a file that several "
+        "trainings wrote to, the last one is shown."
+    ]
+
+
+def _best_steps(metas: dict[str, dict[str, Any]]) -> dict[str, int]:
     """The step at which each head was best. The best pipeline was saved before its own evaluation was noted."""
-    for name in reversed(MODELS):
-        meta = run / name / "meta.json"
-        if meta.is_file():
-            found: dict[str, int] = util.load_meta(meta).get("best_steps", {})
-            if found:
-                return found
-    return dict(nlp.meta.get("best_steps", {}))
+    found = (metas[name].get("best_steps") for name in reversed(MODELS) if name in metas)
+    return dict(next(filter(None, found), {}))
 
 
 def _add_tasks(report: Report, nlp: Language, best_steps: dict[str, int]) -> None:

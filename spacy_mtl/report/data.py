@@ -1,21 +1,26 @@
 """What the training log says, read from its files. Pure: lines of JSON in, dataclasses out."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from .. import errors
+from ..transfer.comparison import by_pair
 
 Pair = tuple[str, str]
 Measure = Literal["loss", "gradient", "factor", "share"]
 Record = dict[str, Any]
+Need = tuple[str, Callable[[Any], bool]]  # what a value must be, and whether it is
 T = TypeVar("T")
+K = TypeVar("K")
 
 LOGGER = "spacy_mtl.TaskLogger.v1"
 POINTS = 60  # of a smoothed curve
+TOLERANCE = 1e-6  # of numbers that were written to two files
+SHOWN = 60  # characters of a wrong value
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Audit:
 class Row:
     """One evaluation: a line of `output_file`.
 
-    seen: words of annotated documents that each task has seen so far. has_gradients: false if they were not measured.
+    scores, losses: those that are finite. losses: of components, summed since the evaluation before. seen: words of
+    annotated documents that each task has seen so far. has_gradients: false if they were not measured.
     """
 
     step: int
@@ -66,6 +72,7 @@ class Row:
     tasks: dict[str, TaskPoint]
     units: dict[str, str]
     seen: dict[str, int]
+    losses: dict[str, float] = field(default_factory=dict)
     has_gradients: bool = False
     pairs: dict[Pair, PairPoint] = field(default_factory=dict)
     audit: Audit | None = None
@@ -91,7 +98,10 @@ class Curve:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The evaluations of the last training in a log. Raises ReportError for a damaged line, or without any."""
+    """The evaluations of the last training in a log, each step once.
+
+    Raises ReportError for a damaged line, or without any.
+    """
     rows = _last(_read_lines(path, _row), lambda row: row.step)
     if not rows:
         raise errors.empty_log(str(path))
@@ -104,22 +114,28 @@ def read_batches(path: Path) -> list[Batch]:
 
 
 def read_transfer(path: Path) -> Record:
-    """The `transfer.json` of `spacy mtl transfer`. Raises ReportError if it is not one."""
+    """The `transfer.json` of `spacy mtl transfer`. Raises ReportError, with key and value, if it is not one."""
     try:
         report: Record = json.loads(path.read_bytes())
-        heads = report["heads"]
-        for run in report["runs"]:
-            if not set(run["heads"]) <= set(heads) or set(run["heads"]) - set(run["scores"]):
-                raise ValueError("a run has other tasks than it says.")
-            int(run["updates"])
-        for found in report["differences"]:
-            _ = found["task"], found["group"], float(found["mean"]), found["verdict"]
-            _ = found["spread"], found["p"]
-        _ = report["affinity"].items(), report["groups"], report["groups_from"], report["seeds"]
-        _ = report["equal"], report["agreement"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_transfer(report)
+    except (ValueError, KeyError) as error:
         raise errors.damaged_report_file(str(path), reason=_reason(error)) from error
     return report
+
+
+def is_logged(performance: Mapping[str, Any], rows: Iterable[Row]) -> bool | None:
+    """Whether a log has the evaluation that a pipeline was saved after; None if nothing can be compared.
+
+    performance: that of the pipeline's `meta.json`: the scores with a weight, and each component's loss as `NAME_loss`.
+    Compared are the numbers that it and a row both have.
+    """
+    compared = [found for row in rows if (found := _in_both(performance, row))]
+    if not compared:
+        return None
+    return any(
+        all(math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for a, b in found)
+        for found in compared
+    )
 
 
 def find_logger(block: Any) -> Record | None:
@@ -236,16 +252,17 @@ def _row(record: Record) -> Row:
         )
         for name, values in record["tasks"].items()
     }
-    pairs = {} if gradients is None else _by_pair(tasks, gradients["pairs"])
+    pairs = {} if gradients is None else by_pair(tasks, gradients["pairs"])
     audit = None if gradients is None else gradients.get("audit")
     return Row(
         step=int(record["step"]),
         epoch=int(record["epoch"]),
         score=float(record["score"]),
-        scores={name: float(value) for name, value in record["scores"].items()},
+        scores=_finite(record["scores"]),
         tasks=tasks,
         units={name: str(values["unit"]) for name, values in record["tasks"].items()},
         seen={name: int(values["words_so_far"]) for name, values in record["tasks"].items()},
+        losses=_finite(record.get("losses", {})),
         has_gradients=gradients is not None,
         pairs={
             pair: PairPoint(
@@ -254,9 +271,10 @@ def _row(record: Record) -> Row:
                 _number(values.get("true_cosine")),
             )
             for pair, values in pairs.items()
+            if values["cosine"] is not None
         },
         audit=None
-        if audit is None
+        if audit is None or audit["cosine"] is None
         else Audit(
             int(audit["pairs"]),
             float(audit["pooled_sign_right"]),
@@ -277,23 +295,13 @@ def _batch(record: Record) -> Batch:
         )
         for name, values in record["tasks"].items()
     }
-    audits = _by_pair(tasks, record.get("audit", {}))
+    audits = by_pair(tasks, record.get("audit", {}))
     return Batch(
         number=int(record["batch"]),
         tasks=tasks,
-        cosines={p: float(value) for p, value in _by_pair(tasks, record["cosines"]).items()},
-        true={pair: float(values["parameters"]) for pair, values in audits.items()},
+        cosines=_finite(by_pair(tasks, record["cosines"])),
+        true=_finite({pair: values["parameters"] for pair, values in audits.items()}),
     )
-
-
-def _by_pair(tasks: Iterable[str], values: Record) -> dict[Pair, Any]:
-    """`a/b` as a pair, sorted. Names may have a slash, so they are looked up, not split."""
-    found = {}
-    for pair in combinations(sorted(tasks), 2):
-        for key in ("/".join(pair), "/".join(reversed(pair))):
-            if key in values:
-                found[pair] = values[key]
-    return found
 
 
 def _read_lines(path: Path, parse: Callable[[Record], T]) -> Iterator[T]:
@@ -316,13 +324,107 @@ def _reason(error: Exception) -> str:
 
 
 def _last(items: Iterable[T], place: Callable[[T], int]) -> list[T]:
-    """Those of the last training: the logger appends to its files, and each training counts from 0."""
+    """Those of the last training: the logger appends to its files.
+
+    Each training counts from 0, and one that was resumed from where it was saved. So an item takes the place of all
+    before it that do not come before it in the training.
+    """
     kept: list[T] = []
     for item in items:
-        if kept and place(item) <= place(kept[-1]):
-            kept = []
+        while kept and place(kept[-1]) >= place(item):
+            kept.pop()
         kept.append(item)
     return kept
+
+
+def _in_both(performance: Mapping[str, Any], row: Row) -> list[tuple[float, float]]:
+    logged = {**row.scores, **{f"{name}_loss": loss for name, loss in row.losses.items()}}
+    return [
+        (float(performance[name]), value)
+        for name, value in logged.items()
+        if _is_number(performance.get(name))
+    ]
+
+
+def _check_transfer(report: Any) -> None:
+    """Raises KeyError or ValueError, which say where, for what `spacy mtl transfer` does not write."""
+    _check("", report, _TRANSFER)
+    for number, run in enumerate(report["runs"]):
+        place = f"runs[{number}]"
+        _check(place, run, _RUN)
+        for head in run["heads"]:
+            if head not in report["heads"]:
+                raise ValueError(f"`{place}.heads` has `{head}`, which is not in `heads`.")
+        _check(f"{place}.scores", run["scores"], dict.fromkeys(run["heads"], _NUMBER))
+    for number, difference in enumerate(report["differences"]):
+        _check(f"differences[{number}]", difference, _DIFFERENCE)
+    _check("affinity", report["affinity"], dict.fromkeys(report["affinity"], _NUMBER))
+    for number, group in enumerate(report["groups"]):
+        _check_value(f"groups[{number}]", group, _NAMES)
+
+
+def _check(place: str, record: Any, needs: Mapping[str, Need]) -> None:
+    """Raises KeyError for what is missing, ValueError for what has a wrong value. place: empty for the whole file."""
+    if not place and not isinstance(record, dict):
+        raise ValueError("it must be an object.")
+    _check_value(place, record, _OBJECT)
+    start = f"{place}." if place else ""
+    for key in needs:
+        if key not in record:
+            raise KeyError(f"{start}{key}")
+    for key, need in needs.items():
+        _check_value(f"{start}{key}", record[key], need)
+
+
+def _check_value(place: str, value: Any, need: Need) -> None:
+    what, holds = need
+    if not holds(value):
+        shown = json.dumps(value, ensure_ascii=False)
+        shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+        raise ValueError(f"`{place} = {shown}` must be {what}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+_OBJECT: Need = ("an object", lambda value: isinstance(value, dict))
+_LIST: Need = ("a list", lambda value: isinstance(value, list))
+_NAMES: Need = ("a list of names", _is_names)
+_TEXT: Need = ("a text", lambda value: isinstance(value, str))
+_NUMBER: Need = ("a number", _is_number)
+_COUNT: Need = ("a whole number", lambda value: _is_number(value) and isinstance(value, int))
+_MAYBE: Need = ("a number or null", lambda value: value is None or _is_number(value))
+
+_TRANSFER: dict[str, Need] = {
+    "heads": _NAMES,
+    "runs": _LIST,
+    "seeds": _COUNT,
+    "equal": _TEXT,
+    "differences": _LIST,
+    "affinity": _OBJECT,
+    "agreement": _MAYBE,
+    "groups": _LIST,
+    "groups_from": _TEXT,
+}
+_RUN: dict[str, Need] = {"heads": _NAMES, "updates": _COUNT, "scores": _OBJECT}
+_DIFFERENCE: dict[str, Need] = {
+    "task": _TEXT,
+    "group": _NAMES,
+    "mean": _NUMBER,
+    "spread": _MAYBE,
+    "p": _MAYBE,
+    "verdict": _TEXT,
+}
+
+
+def _finite(values: Mapping[K, Any]) -> dict[K, float]:
+    """JSON has no number for what is not finite: null stands for it, and is left out."""
+    return {key: float(value) for key, value in values.items() if value is not None}
 
 
 def _number(value: Any) -> float | None:

@@ -103,7 +103,10 @@ def transfer(found: dict[str, Any]) -> list[Table]:
         for d in found["differences"]
     ]
     if rows:
-        caption = "What sharing gained each task, in points, against the task alone"
+        caption = (
+            "What sharing gained each task, in points, against the task alone; p of a paired t-test, corrected for all "
+            "differences (Holm)"
+        )
         header = ["Task", "Trained with", "Gain", "Spread", "p", "Verdict"]
         tables.append(Table(caption, header, rows, texts=frozenset((1, 5))))
     affinity = by_pair(heads, found["affinity"])

@@ -1,5 +1,6 @@
 """A small training with everything that a report shows, and texts and labels that would do harm in a page."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,14 @@ def trained(encoder_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     assert done.exit_code == 0, done.output
     (few / "transfer.json").rename(run / "transfer.json")
     return run
+
+
+@pytest.fixture
+def moved(trained: Path, tmp_path: Path) -> Path:
+    """The best pipeline in another folder, whose config names files that are not there."""
+    folder = tmp_path / "moved"
+    shutil.copytree(trained / "model-best", folder / "model-best")
+    path = folder / "model-best" / "config.cfg"
+    text = path.read_text()
+    path.write_text(text.replace(str(trained.parent / "logs"), "logs"))
+    return folder

@@ -28,17 +28,6 @@ def run(*args: object) -> tuple[int, str]:
     return done.exit_code, " ".join(done.output.split())
 
 
-@pytest.fixture
-def moved(trained: Path, tmp_path: Path) -> Path:
-    """The best pipeline in another folder, whose config names files that are not there."""
-    folder = tmp_path / "moved"
-    shutil.copytree(trained / "model-best", folder / "model-best")
-    path = folder / "model-best" / "config.cfg"
-    text = path.read_text()
-    path.write_text(text.replace(str(trained.parent / "logs"), "logs"))
-    return folder
-
-
 def test_a_page_is_written_into_the_folder(trained: Path, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "page.html"
     code, said = run(trained, "--output", output, "--limit", 10, "--examples", 0)
@@ -101,6 +90,85 @@ def test_a_damaged_comparison_is_named(moved: Path, trained: Path, tmp_path: Pat
     code, said = run(moved, "--log", log, "--transfer", tmp_path / "t.json")
     assert code == 1
     assert "is not what `spacy mtl transfer` writes: it has no 'runs'." in said
+
+
+def test_a_log_of_another_training_is_said_to_be_one(
+    moved: Path, trained: Path, tmp_path: Path
+) -> None:
+    lines = (trained.parent / "logs" / "rows.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    first["scores"]["tag_acc"] = 0.123
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps(first))
+    code, said = run(moved, "--log", other, "--limit", 1)
+    assert code == 0, said
+    assert "seems to be of another training" in said
+    assert "Wrote" in said
+    code, said = run(moved, "--log", trained.parent / "logs" / "rows.jsonl", "--limit", 1)
+    assert code == 0, said
+    assert "another training" not in said
+
+
+@pytest.mark.parametrize(
+    ("file", "said_of_it"),
+    [
+        ("shared_transformer/model/model.safetensors", "bytes instead of"),
+        ("tagger/model", "model-best` cannot be loaded: ValueError: Unpack failed"),
+        ("meta.json", "meta.json` cannot be read"),
+    ],
+)
+def test_a_damaged_pipeline_is_named(file: str, said_of_it: str, moved: Path) -> None:
+    path = moved / "model-best" / file
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    code, said = run(moved)
+    assert code == 1
+    assert said_of_it in said
+    assert "copy it again from where it was saved" in said.lower()
+
+
+@pytest.mark.parametrize(
+    ("registered", "missing", "what"),
+    [
+        ('factory = "tagger"', 'factory = "mine"', "the factory `mine`"),
+        (
+            "spacy.Tagger.v2",
+            "mine.Tagger.v1",
+            "the function `mine.Tagger.v1` of the registry `architectures`",
+        ),
+        (
+            "spacy_mtl.NormEqual.v1",
+            "mine.B.v1",
+            "the function `mine.B.v1` of the registry `balancers`",
+        ),
+    ],
+)
+def test_missing_code_is_named_in_one_sentence(
+    registered: str, missing: str, what: str, moved: Path
+) -> None:
+    path = moved / "model-best" / "config.cfg"
+    path.write_text(path.read_text().replace(registered, missing))
+    code, said = run(moved)
+    assert code == 1
+    assert f"cannot be loaded: nothing that was imported registers {what}" in said
+    assert "Name its Python file with `--code`" in said
+    assert "Available" not in said
+    assert "[E" not in said
+
+
+def test_missing_code_of_a_reader_is_a_note_on_the_page(moved: Path, trained: Path) -> None:
+    path = moved / "model-best" / "config.cfg"
+    path.write_text(path.read_text().replace("spacy_mtl.MultiCorpus.v1", "mine.Corpus.v1"))
+    code, said = run(moved, "--log", trained.parent / "logs" / "rows.jsonl")
+    assert code == 0, said
+    text = Page((moved / "report.html").read_text("utf8")).text
+    missing = (
+        "cannot be read: nothing that was imported registers the function `mine.Corpus.v1` of the "
+        "registry `readers`. Name its Python file with `--code`"
+    )
+    assert f"The corpora of the training {missing}" in text
+    assert f"The dev corpus {missing}" in text
+    assert "Available names" not in text
 
 
 def test_matplotlib_is_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

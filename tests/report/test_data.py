@@ -53,6 +53,34 @@ def batch(number: int, cosine: float | None = None, true: float | None = None) -
     return found
 
 
+def comparison(**values: Any) -> dict[str, Any]:
+    """A small `transfer.json`."""
+    found = {
+        "heads": ["a", "b"],
+        "seeds": 1,
+        "equal": "updates",
+        "runs": [
+            {"heads": ["a", "b"], "updates": 2, "scores": {"a": 0.5, "b": 1}},
+            {"heads": ["a"], "updates": 2, "scores": {"a": 0.25}},
+        ],
+        "differences": [
+            {
+                "task": "a",
+                "group": ["a", "b"],
+                "mean": 25.0,
+                "spread": None,
+                "p": None,
+                "verdict": "too few seeds",
+            }
+        ],
+        "affinity": {"a/b": 0.5, "b/a": 0.5},
+        "agreement": None,
+        "groups": [["a", "b"]],
+        "groups_from": "gradients",
+    }
+    return {**found, **values}
+
+
 def write(path: Path, records: list[Any]) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
@@ -79,6 +107,61 @@ def test_a_file_with_several_trainings_is_read_from_the_last_one(tmp_path: Path)
     assert [found.step for found in rows] == [0, 10]
     batches = data.read_batches(write(tmp_path / "steps", [batch(0), batch(2), batch(0)]))
     assert [found.number for found in batches] == [0]
+
+
+def test_a_resumed_training_keeps_what_it_logged_before(tmp_path: Path) -> None:
+    steps = [0, 100, 200, 200, 300]
+    records = [row(step) for step in steps]
+    records[3]["score"] = 0.75
+    rows = data.read_rows(write(tmp_path / "log", records))
+    assert [(found.step, found.score) for found in rows] == [
+        (0, 0),
+        (100, 1),
+        (200, 0.75),
+        (300, 3),
+    ]
+    rows = data.read_rows(write(tmp_path / "log", [row(n) for n in (0, 10, 20, 30, 10, 20)]))
+    assert [found.step for found in rows] == [0, 10, 20]
+    numbers = (0, 1, 2, 3, 2, 3, 4)
+    batches = data.read_batches(write(tmp_path / "steps", [batch(n) for n in numbers]))
+    assert [found.number for found in batches] == [0, 1, 2, 3, 4]
+
+
+def test_what_was_not_finite_is_left_out(tmp_path: Path) -> None:
+    summary = gradients(0.5, 0.0)
+    summary["tasks"]["a"]["share"] = None
+    summary["audit"]["cosine"] = None
+    summary["pairs"]["a/b/c"]["cosine"] = None
+    record = row(0, gradients=summary, scores={"tag_acc": None, "ents_f": 0.5})
+    record["losses"] = {"a": None, "b/c": 2.0}
+    (found,) = data.read_rows(write(tmp_path / "log", [record]))
+    assert (found.scores, found.losses) == ({"ents_f": 0.5}, {"b/c": 2.0})
+    assert (found.tasks["a"].share, found.pairs, found.audit) == (None, {}, None)
+    line = batch(0)
+    line["cosines"] = {"a/b": None}
+    line["audit"] = {"a/b": {"parameters": None, "tokens": None}}
+    (one,) = data.read_batches(write(tmp_path / "steps", [line]))
+    assert (one.cosines, one.true) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("performance", "expected"),
+    [
+        ({"tag_acc": 0.1, "a_loss": 1.0}, True),
+        ({"tag_acc": 0.1 + 1e-10, "a_loss": 1.0}, True),  # JSON is written with ten digits
+        ({"tag_acc": 0.1}, True),
+        ({"tag_acc": 0.1, "ents_f": 0.0, "tag_per_type": {}, "speed": None}, True),
+        ({"tag_acc": 0.11, "a_loss": 1.0}, False),
+        ({"tag_acc": 0.1, "a_loss": 2.0}, False),
+        ({"ents_f": 0.1, "b_loss": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_pipeline_is_found_in_its_log(
+    performance: dict[str, Any], expected: bool | None, tmp_path: Path
+) -> None:
+    rows = data.read_rows(write(tmp_path / "log", [row(0), row(10), row(20)]))
+    assert data.is_logged(performance, rows) is expected
 
 
 def test_batches_are_read_and_their_pairs_sorted(tmp_path: Path) -> None:
@@ -122,11 +205,66 @@ def test_a_log_without_evaluations_is_refused(tmp_path: Path) -> None:
         data.read_rows(write(tmp_path / "log", []))
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"heads": ["a"], "runs": [{"heads": ["b"]}]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "[]", "1", '{"heads": ["a"], "runs": [{"heads": ["b"]}]}']
+)
 def test_what_is_no_comparison_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "transfer.json").write_text(text)
     with pytest.raises(ReportError, match=r"transfer\.json` is not what `spacy mtl transfer`"):
         data.read_transfer(tmp_path / "transfer.json")
+
+
+def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """A comparison with another value in one place."""
+    found = comparison()
+    inner: Any = found
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return found
+
+
+def test_a_comparison_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "transfer.json"
+    path.write_text(json.dumps(comparison()))
+    assert data.read_transfer(path) == comparison()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (("agreement",), "x", '`agreement = "x"` must be a number or null.'),
+        (("affinity", "a/b"), None, "`affinity.a/b = null` must be a number."),
+        (("affinity",), [], "`affinity = []` must be an object."),
+        (("seeds",), None, "`seeds = null` must be a whole number."),
+        (("seeds",), True, "`seeds = true` must be a whole number."),
+        (("equal",), {}, "`equal = {}` must be a text."),
+        (("heads",), "ab", '`heads = "ab"` must be a list of names.'),
+        (("groups",), 1, "`groups = 1` must be a list."),
+        (("groups", 0), "ab", '`groups[0] = "ab"` must be a list of names.'),
+        (("groups_from",), None, "`groups_from = null` must be a text."),
+        (("runs",), {}, "`runs = {}` must be a list."),
+        (("runs", 1), [], "`runs[1] = []` must be an object."),
+        (("runs", 1, "heads"), [], "`runs[1].heads = []` must be a list of names."),
+        (("runs", 1, "heads"), ["c"], "`runs[1].heads` has `c`, which is not in `heads`."),
+        (("runs", 1, "updates"), "2", '`runs[1].updates = "2"` must be a whole number.'),
+        (("runs", 0, "scores"), {"a": 1}, "it has no 'runs[0].scores.b'."),
+        (("runs", 0, "scores", "b"), "x", '`runs[0].scores.b = "x"` must be a number.'),
+        (("differences", 0, "spread"), "x", '`differences[0].spread = "x"` must be a number or'),
+        (("differences", 0, "mean"), None, "`differences[0].mean = null` must be a number."),
+        (("differences", 0, "group"), [], "`differences[0].group = []` must be a list of names."),
+        (("differences", 0), {"task": "a"}, "it has no 'differences[0].group'."),
+    ],
+)
+def test_a_wrong_value_in_a_comparison_is_named(
+    place: tuple[Any, ...], value: Any, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "transfer.json"
+    path.write_text(json.dumps(changed(place, value)))
+    with pytest.raises(ReportError, match=r"transfer\.json` is not what `spacy mtl") as error:
+        data.read_transfer(path)
+    assert reason in str(error.value)
+    assert str(error.value).endswith("Name its `transfer.json` with `--transfer`.")
 
 
 def test_our_logger_is_found_behind_others() -> None:

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.cli.debug import make_report
+from spacy_mtl.errors import CheckpointError
 from spacy_mtl.report import plots
 from spacy_mtl.report.collect import Files, Report, collect
 from spacy_mtl.report.data import Curve
@@ -152,6 +153,67 @@ def test_a_head_without_gold_is_said_to_have_none(plain: Plain, tmp_path: Path) 
     assert report.mix["train"]["corpus"]["documents"] == 4
     (limited,) = report_on(run, limit=2).tasks[0].annotations
     assert limited.n < tags.n
+
+
+def as_logged(run: Path, to: Path, *, score: float | None = None) -> Path:
+    """The log of a training in another file, perhaps with another score in each evaluation."""
+    lines = (run.parent / "logs" / "rows.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        if score is not None:
+            record["scores"]["tag_acc"] = score
+    to.parent.mkdir(parents=True, exist_ok=True)
+    return write(to, records)
+
+
+def quick(run: Path, **settings: Any) -> Report:
+    """A report that looks into few errors, and into no corpus."""
+    return report_on(run, limit=1, n_examples=0, survey=lambda nlp: {}["gone"], **settings)
+
+
+def test_a_log_is_looked_for_in_the_folder_of_the_training_first(
+    moved: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    for folder in (moved, tmp_path, here):
+        as_logged(trained, folder / "logs" / "rows.jsonl")
+    monkeypatch.chdir(here)
+    assert quick(moved).files["log"] == str(moved / "logs" / "rows.jsonl")
+    (moved / "logs" / "rows.jsonl").unlink()
+    assert quick(moved).files["log"] == str(tmp_path / "logs" / "rows.jsonl")
+    (tmp_path / "logs" / "rows.jsonl").unlink()
+    assert quick(moved).files["log"] == str(Path("logs") / "rows.jsonl")
+
+    as_logged(trained, tmp_path / "logs" / "rows.jsonl")
+    inside = moved.rename(here / "moved")
+    (here / "logs" / "rows.jsonl").unlink()
+    as_logged(trained, inside / "log.jsonl")
+    assert quick(inside).files["log"] == str(inside / "log.jsonl")  # nothing from above this folder
+
+
+def test_a_log_of_another_training_is_said_to_be_one(trained: Path, tmp_path: Path) -> None:
+    assert quick(trained).warnings == []
+    other = as_logged(trained, tmp_path / "other.jsonl", score=0.123)
+    report = quick(trained, files=Files(log=other))
+    (warning,) = report.warnings
+    assert f"The log `{other}` seems to be of another training" in warning
+    assert f"`{trained / 'model-best'}`, `{trained / 'model-last'}`" in warning
+    assert "`--log`" in warning
+    page = Page(render(report))
+    assert_safe(page)
+    assert f"Warning: {warning}" in page.text
+
+
+def test_one_of_the_saved_pipelines_in_the_log_is_enough(moved: Path, trained: Path) -> None:
+    meta = json.loads((trained / "model-last" / "meta.json").read_text())
+    meta["performance"]["tag_acc"] = 0.123
+    (moved / "model-last").mkdir()
+    (moved / "model-last" / "meta.json").write_text(json.dumps(meta))
+    as_logged(trained, moved / "log.jsonl")
+    assert quick(moved).warnings == []
+    (moved / "model-last" / "meta.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"model-last.meta\.json` cannot be read"):
+        quick(moved)
 
 
 def test_without_a_steps_file_the_evaluations_tell_of_the_gradients(trained: Path) -> None:
