@@ -192,7 +192,8 @@ def test_a_row_shows_how_the_heads_pull(nlp: Language, tmp_path: Path) -> None:
     assert set(records[0]["tasks"]) == {"tagger", "textcat", "masked_textcat"}
     assert sum(task["share"] for task in records[0]["tasks"].values()) == pytest.approx(1.0)
     assert records[1]["tasks"]["tagger"]["share"] == 1.0
-    assert records[1]["cosines"] == {}
+    assert all("tagger" in pair.split("/") for pair in records[1]["cosines"])
+    assert records[1]["cosines"]  # with what the batch before has left
     cosine = records[0]["cosines"]["masked_textcat/tagger"]
     assert -1 <= cosine <= 1
     audited = records[0]["audit"]["masked_textcat/tagger"]

@@ -33,10 +33,18 @@ class Pull:
         gradients have at the encoder's parameters, estimated; in the second averaged over batches. Angles are those
         between the gradients with respect to the token vectors; and between the running averages, over batches, of
         their sums over the tokens.
+    known: names of all tasks that have such an average, sorted: those that batches had lately.
+    cosines: [K, K] between the averages of the K known tasks, on the device; 0 for one whose gradients cancel.
     """
 
     tasks: tuple[str, ...]
     gramians: Array
+    known: tuple[str, ...]
+    cosines: Array
+
+    def read_cosines(self) -> Floats:
+        """The cosines in host memory; waits for the device."""
+        return to_numpy(self.cosines).astype("d")
 
     def read(self) -> tuple[Floats, Floats]:
         """The two Gramians in host memory; waits for the device. Raises GradientError if they are not finite."""
@@ -108,11 +116,14 @@ class GradientMeter:
             units = counts[task].units
             self.units[task] = _average(self.units.get(task), float(units), keep=_KEEP_UNITS)
             self._pool(task, gradient, length, xp)
-        pooled = xp.stack([self.pooled[task] for task in tasks])
+        known = tuple(t for t in sorted(self.seen) if self.n_batches - self.seen[t] <= _MAX_AGE)
+        pooled = xp.stack([xp.asarray(self.pooled[task]) for task in known])
         norms = xp.sqrt((pooled * pooled).sum(axis=1, keepdims=True))
         directions = pooled / xp.where(norms > 0, norms, 1.0)
-        pooled = directions * xp.stack([self.lengths[task] for task in tasks])[:, None]
-        return Pull(tasks, xp.stack([gramian * reach * reach[:, None], pooled @ pooled.T]))
+        active = directions[[known.index(task) for task in tasks]]
+        active = active * xp.stack([self.lengths[task] for task in tasks])[:, None]
+        gramians = xp.stack([gramian * reach * reach[:, None], active @ active.T])
+        return Pull(tasks, gramians, known, directions @ directions.T)
 
     def _is_due(self, task: str) -> bool:
         count = self.counts[task] = self.counts.get(task, 0) + 1

@@ -25,10 +25,11 @@ class BatchRecord:
     norms: [A] length of the gradient per annotated unit: at the encoder's parameters, or if the shared_transformer does
         not calibrate, at the token vectors.
     factors: [A] what the gradient was multiplied with. shares: [A] length of the weighted gradient among all of them.
-    cosines: of pairs of tasks, between the running averages of their pooled gradients; a task without a gradient has
-        none.
+    cosines: of pairs of tasks, between the running averages of their pooled gradients: of each task with every other
+        that batches had lately, also where no batch has both; a task without a gradient has none.
     audit: of pairs of tasks, the true cosine between the gradients of the encoder's parameters, and the one between the
         gradients of the token vectors; empty in a batch without an audit.
+    known: all tasks that batches had lately.
     """
 
     number: int
@@ -40,6 +41,7 @@ class BatchRecord:
     shares: list[float]
     cosines: dict[Pair, float]
     audit: dict[Pair, tuple[float, float]]
+    known: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For a line of JSON."""
@@ -48,7 +50,7 @@ class BatchRecord:
         tasks = {
             t: dict(zip(keys, v, strict=True)) for t, v in zip(self.tasks, values, strict=True)
         }
-        record: dict[str, Any] = {"batch": self.number, "tasks": tasks}
+        record: dict[str, Any] = {"batch": self.number, "tasks": tasks, "known": list(self.known)}
         record["cosines"] = {"/".join(pair): value for pair, value in self.cosines.items()}
         if self.audit:
             record["audit"] = {
@@ -108,7 +110,7 @@ def _record(
     counts: dict[str, TaskCount],
     true: Array | None,
 ) -> BatchRecord:
-    token, pooled = pull.read()
+    token, _ = pull.read()
     lengths = np.sqrt(np.maximum(np.diagonal(token), 0.0))
     weighted = lengths * np.abs([factors[t] for t in pull.tasks])
     units = [counts[t].units for t in pull.tasks]
@@ -125,8 +127,13 @@ def _record(
         norms=(lengths / units).tolist(),
         factors=[factors[t] for t in pull.tasks],
         shares=(weighted / (weighted.sum() or 1.0)).tolist(),
-        cosines=cosines(pull.tasks, pooled),
+        cosines={
+            pair: cosine
+            for pair, cosine in cosines(pull.known, pull.read_cosines()).items()
+            if set(pair) & set(pull.tasks)
+        },
         audit=audit,
+        known=pull.known,
     )
 
 

@@ -299,7 +299,7 @@ def _batch(record: Record) -> Batch:
     return Batch(
         number=int(record["batch"]),
         tasks=tasks,
-        cosines=_finite(by_pair(tasks, record["cosines"])),
+        cosines=_finite(by_pair(record.get("known", tasks), record["cosines"])),
         true=_finite({pair: values["parameters"] for pair, values in audits.items()}),
     )
 

@@ -629,6 +629,20 @@ def test_one_odd_batch_does_not_rule_those_after_it(weight: float, times: float)
     assert all(0.5 < quotient < 2.0 for quotient in quotients[100:])
 
 
+def test_tasks_that_never_meet_have_a_cosine_too() -> None:
+    meter, log = GradientMeter(), GradientLog()
+    one, counts = np.eye(4, dtype="f")[:1], {"a": TaskCount(units=1), "b": TaskCount(units=1)}
+    for slots in ({"a": one}, {"b": -one}, {"a": one}):
+        log.add(meter.measure(slots, counts), None, counts)
+    first, second, third = log.take()
+    assert first.cosines == {}
+    assert second.cosines == third.cosines == {("a", "b"): pytest.approx(-1.0)}
+    assert third.as_json()["known"] == ["a", "b"]
+    for _ in range(51):
+        log.add(meter.measure({"a": one}, counts), None, counts)
+    assert log.take()[-1].cosines == {}  # too long ago
+
+
 def test_a_task_whose_gradients_cancel_has_no_direction() -> None:
     found = measure(GradientMeter(), a=np.array([[1.0], [-1.0]], dtype="f"))
     np.testing.assert_allclose(found["token"], [[2.0]], rtol=1e-5)
