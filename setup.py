@@ -25,6 +25,9 @@ TEST = [
     "build>=1.2",
     "wheel>=0.43",
     "torchjd>=0.18,<0.19",
+    "scipy>=1.13",
+    "cvxpy>=1.7",
+    "clarabel>=0.11",
     "tensorboard>=2.18",
     "playwright>=1.49",
 ]

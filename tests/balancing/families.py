@@ -31,6 +31,10 @@ DEPENDENT: dict[str, Floats] = {
     "duplicated": _RNG.normal(size=(3, 8))[[0, 1, 1, 2]],
     "duplicated, longer": np.array([[1.0], [1.0], [2.0]]) * _RNG.normal(size=(2, 8))[[0, 1, 1]],
 }
+# no mixture of them is zero, but the ridge of the methods, 1e-6, is felt: some mixture is that short
+NEARLY_CANCELLING: dict[str, Floats] = {
+    "of rank 2, within 179 degrees": _RNG.normal(size=(6, 2)),
+}
 # some mixture of them is zero
 CANCELLING: dict[str, Floats] = {
     "opposite": np.array([[1.0, 2.0], [-1.0, -2.0]]),
@@ -46,7 +50,7 @@ WITH_ZEROS: dict[str, Floats] = {
     "one": np.array([[3.0, 4.0]]),
     "none": np.zeros((0, 4)),
 }
-FAMILIES = FULL_RANK | DEPENDENT | CANCELLING | WITH_ZEROS
+FAMILIES = FULL_RANK | DEPENDENT | NEARLY_CANCELLING | CANCELLING | WITH_ZEROS
 
 SCALES = (1e-150, 1e-15, 1e15, 1e150)
 

@@ -55,17 +55,18 @@ def imtl_g(gradients: Floats) -> Floats:
     return np.concatenate([[1 - rest.sum()], rest])
 
 
-def least_upgrad(gramian: Floats, start: Floats) -> float:
-    """The least `w'Kw` with `w ≥ start`, by trying every set of weights that may be above `start`."""
-    best = float(start @ gramian @ start)
+def upgrad_part(gramian: Floats, start: Floats) -> Floats:
+    """[T] the `w ≥ start` of the least `w'Kw`, by trying every set of weights that may be above `start`."""
+    best = start
     for size in range(1, len(start) + 1):
         for chosen in map(list, combinations(range(len(start)), size)):
             above = np.zeros(len(start))
             above[chosen] = np.linalg.lstsq(
                 gramian[np.ix_(chosen, chosen)], -(gramian @ start)[chosen], rcond=1e-12
             )[0]
-            if (above >= 0).all():
-                best = min(best, float((start + above) @ gramian @ (start + above)))
+            w = start + above
+            if (above >= 0).all() and w @ gramian @ w < best @ gramian @ best:
+                best = w
     return best
 
 
