@@ -217,7 +217,9 @@ def test_labels_clash_only_where_the_other_source_says_no(
     setting.add("train", "other", docs, ["textcat"])
     setting.add("train", "third", setting.docs(["cats"], repeat=10), ["textcat"])
     _, _, report = setting.run()
-    assert ("The labels of `textcat` clash: only `other` has `SPORT`" in findings(report)) == clashes
+    assert (
+        "The labels of `textcat` clash: only `other` has `SPORT`" in findings(report)
+    ) == clashes
     assert ("clash" in findings(report)) == clashes
 
 
