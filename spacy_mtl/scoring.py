@@ -110,6 +110,10 @@ class TaskScorer:
             scores = {k: v for k, v in scores.items() if "@" in k or k.endswith(suffix) or k == KEY}
         return scores
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A head that is copied or pickled does not take the others along."""
+        return {**self.__dict__, "heads": {}}
+
     def _alike(self) -> list[Any]:
         """The heads whose scores have this head's names, and the head itself."""
         keys = set(main_keys(self.component))
@@ -170,8 +174,10 @@ def install(
     """
     scorer = getattr(component, "scorer", None)
     heads = {} if heads is None else heads
-    if isinstance(scorer, TaskScorer) and scorer.worst_task is not worst_task:
-        scorer.worst_task, scorer.last, scorer.heads = worst_task, {}, heads
+    if isinstance(scorer, TaskScorer):
+        if scorer.worst_task is not worst_task:
+            scorer.worst_task, scorer.last = worst_task, {}
+        scorer.heads = heads
     if callable(scorer) and not isinstance(scorer, TaskScorer):
         component.scorer = TaskScorer(scorer, component, worst_task, heads)
     if isinstance(getattr(component, "scorer", None), TaskScorer):
