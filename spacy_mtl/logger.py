@@ -82,7 +82,7 @@ def make_task_logger(
             statistics.gradients = GradientLog(audit_every)
         shared[0].statistics = statistics
         console = stdout if console_output else None
-        log = TaskLog(nlp, statistics, console, output_file, steps_file, audits=audit_every > 0)
+        log = TaskLog(nlp, statistics, console, output_file, steps_file)
         bar = Progress(nlp, progress_bar, stderr)
 
         def log_step(info: Info | None) -> None:
@@ -185,8 +185,7 @@ def _for_mlflow(scores: Info) -> Info:
 class TaskLog:
     """Writes the rows.
 
-    stdout: where the table goes, None for nowhere. output_file, steps_file: where the lines of JSON go. audits: whether
-        there are any.
+    stdout: where the table goes, None for nowhere. output_file, steps_file: where the lines of JSON go.
     """
 
     def __init__(
@@ -196,11 +195,8 @@ class TaskLog:
         stdout: IO[str] | None,
         output_file: str | Path | None,
         steps_file: str | Path | None = None,
-        *,
-        audits: bool = False,
     ) -> None:
         self.statistics = statistics
-        self.audits = audits
         self.stdout = stdout
         self.output_file = None if output_file is None else Path(output_file)
         self.steps_file = None if steps_file is None else Path(steps_file)
@@ -215,7 +211,7 @@ class TaskLog:
         for task in self.tasks:
             columns += [f"{task}/{statistics.unit(task).removesuffix('s')}", "words"]
             columns += ["pull"] * self._shows_gradients
-        columns += ["clash"] * self._shows_gradients + ["sign"] * audits
+        columns += ["clash"] * self._shows_gradients + ["sign"] * self._shows_audits
         columns += [*self.scores, "Score"]
         header, self.widths, self.aligns = setup_table(
             cols=columns, widths=[3, 6] + [6] * (len(columns) - 2), max_width=22
@@ -237,7 +233,7 @@ class TaskLog:
                 cells.append(percent(gradients["tasks"].get(task, {}).get("share")))
         if gradients is not None:
             cells.append(percent(gradients["conflict"]))
-            if self.audits:
+            if self._shows_audits:
                 cells.append(percent(gradients.get("audit", {}).get("pooled_sign_right")))
         scores = {name: _score(info, name) for name in self.scores}
         cells += ["-" if value is None else f"{value:.2f}" for value in scores.values()]
@@ -278,6 +274,10 @@ class TaskLog:
     @property
     def _shows_gradients(self) -> bool:
         return self.statistics.gradients is not None
+
+    @property
+    def _shows_audits(self) -> bool:
+        return self._shows_gradients and self.statistics.gradients.audit_every > 0
 
     def _gradients(self) -> dict[str, Any] | None:
         """How the heads pulled since the last row. Batch by batch it goes to `steps_file`."""

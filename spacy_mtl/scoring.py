@@ -7,7 +7,7 @@ None in one evaluation loses its weight for the rest of the training.
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from spacy.pipeline.dep_parser import DependencyParser
@@ -66,21 +66,15 @@ class TaskScorer:
     Two heads of a kind, such as two classifiers, have scores of the same names. The last head that has annotated
     documents gives these, as in spaCy; those of each head are there too, as `cats_score/NAME`.
 
-    scorer: the head's own. component: the head. worst_task: follows all heads of the pipeline. heads: all heads that
-        are scored so, by name, in the order of the pipeline.
+    scorer: the head's own. component: the head. worst_task: follows all heads of the pipeline, if it is known. heads:
+        all heads that are scored so, by name, in the order of the pipeline.
     """
 
-    def __init__(
-        self,
-        scorer: ScoreFunction,
-        component: Any,
-        worst_task: WorstTask | None = None,
-        heads: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, scorer: ScoreFunction, component: Any) -> None:
         self.scorer = scorer
         self.component = component
-        self.worst_task = worst_task
-        self.heads = {} if heads is None else heads
+        self.worst_task: WorstTask | None = None
+        self.heads: dict[str, Any] = {}
         self.last: Scores = {}
 
     def __call__(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
@@ -173,15 +167,14 @@ def install(
     heads: all heads of the pipeline that are scored so; the component is added.
     """
     scorer = getattr(component, "scorer", None)
-    heads = {} if heads is None else heads
-    if isinstance(scorer, TaskScorer):
-        if scorer.worst_task is not worst_task:
-            scorer.worst_task, scorer.last = worst_task, {}
-        scorer.heads = heads
-    if callable(scorer) and not isinstance(scorer, TaskScorer):
-        component.scorer = TaskScorer(scorer, component, worst_task, heads)
-    if isinstance(getattr(component, "scorer", None), TaskScorer):
-        heads[component.name] = component
+    if not callable(scorer):
+        return
+    if not isinstance(scorer, TaskScorer):
+        scorer = component.scorer = TaskScorer(scorer, component)
+    if scorer.worst_task is not worst_task:
+        scorer.worst_task, scorer.last = worst_task, {}
+    scorer.heads = {} if heads is None else heads
+    scorer.heads[component.name] = component
 
 
 def _is_partly_parsed(doc: Doc) -> bool:

@@ -202,17 +202,16 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
     return {"updates": updates, **run(config, updates)}
 
 
-def run_alone(task: str, *, gold_updates: int | None, ner: str, **given: Any) -> dict[str, Any]:
+def run_alone(task: str, *, gold_updates: int | None, **given: Any) -> dict[str, Any]:
     """Train one head. gold_updates: make so many updates in the same epochs, with smaller batches."""
-    given["ner"] = ner
     config = make_config(order=[task], **given)
+    batcher = config["training"]["batcher"]
     if gold_updates is None:
         updates = count_updates(config)
     else:
-        given["words"], updates = find_words(config, gold_updates)
-        config = make_config(order=[task], **given)
+        batcher["size"], updates = find_words(config, gold_updates)
     set_updates(config, updates)
-    return {"updates": updates, "words": given["words"], **run(config, updates)}
+    return {"updates": updates, "words": batcher["size"], **run(config, updates)}
 
 
 def run_system(name: str, results: list[dict[str, Any]], **given: Any) -> dict[str, Any]:

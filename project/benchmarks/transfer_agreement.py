@@ -24,6 +24,7 @@ from spacy_mtl.cli.transfer import compare
 from spacy_mtl.transfer.comparison import (
     Difference,
     best_groups,
+    by_pair,
     in_pairs,
     rank_correlation,
     total_gain,
@@ -95,7 +96,11 @@ def repeatable(gains: dict[Pair, list[float]]) -> float | None:
 def show(report: dict[str, Any]) -> list[str]:
     """The table and what follows from it."""
     gains, heads = gains_of(report), report["heads"]
-    cosines = {tuple(key.split("/")): value for key, value in report["affinity"].items()}
+    cosines = {
+        pair: value
+        for (one, other), value in by_pair(heads, report["affinity"]).items()
+        for pair in ((one, other), (other, one))
+    }
     means = {pair: mean(values) for pair, values in gains.items()}
     rows = ["| tasks | cosine | the first gains | the second gains |", "|---|---|---|---|"]
     for pair in combinations(heads, 2):

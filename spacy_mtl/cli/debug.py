@@ -72,7 +72,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
         if isinstance(corpus, MultiCorpus):
             corpus.check(nlp)
     train, n_batches = _survey(train_corpus, nlp, heads, training["batcher"], key=names[0])
-    dev, _ = _survey(dev_corpus, nlp, heads, iter, key=names[1])
+    dev, _ = _survey(dev_corpus, nlp, heads, iter, key=names[1])  # there are no batches
     exposures, batches = surveys.exposure(
         train_corpus,
         train,
@@ -100,12 +100,11 @@ def make_report(nlp: Language) -> dict[str, Any]:
 
 def _survey(corpus: Any, nlp: Language, heads: dict[str, Any], batcher: Any, *, key: str) -> Any:
     """What a corpus holds, and how many batches it makes. Raises CorpusError if it cannot be read, whoever reads it."""
-    from ..corpora.survey import count_batches, survey
+    from ..corpora.survey import survey
     from ..errors import ConfigError, CorpusError
 
     try:
-        found, examples = survey(corpus, nlp, heads)
-        return found, count_batches(batcher, examples)
+        return survey(corpus, nlp, heads, batcher)
     except (ConfigError, CorpusError):
         raise
     except (OSError, ValueError) as error:

@@ -56,7 +56,7 @@ def find_problems(
         *_trained_on_absence(train, factories, heads),
         *_only_negative(train, heads),
         *_clashing_labels(train, factories, heads),
-        *_rare_at_first(train, exposures, known_labels, heads, streams=streams),
+        *(_rare_at_first(train, exposures, known_labels, heads) if streams else ()),
         *_labels_only_in_dev(train, dev, heads),
         *_exposure(exposures),
         *_overlap(train, dev),
@@ -102,13 +102,15 @@ def _trained_on_absence(
     for task in heads:
         taught = TRAINED_ON_ABSENCE.get(factories[task])
         unannotated = sum(s.documents - s.tasks[task].documents for s in train.sources.values())
-        if taught and unannotated and train.annotated(task):
+        if not unannotated or not train.annotated(task):
+            continue
+        if taught:
             yield Finding(
                 "warning",
                 f"`{task}` will be trained on {unannotated} documents without annotation {taught}. Set "
                 f'`[components.{task}] factory = "masked_{factories[task]}"`, for which missing is missing.',
             )
-        elif factories[task] in TRANSITIONS and unannotated and train.annotated(task):
+        elif factories[task] in TRANSITIONS:
             yield Finding(
                 "warning",
                 f"{unannotated} documents without annotation will change what `{task}` learns a little: where a "
@@ -167,15 +169,12 @@ def _rare_at_first(
     exposures: Mapping[str, Exposure],
     known: Mapping[str, set[str]],
     heads: list[str],
-    *,
-    streams: bool,
 ) -> Iterator[Finding]:
     """Heads whose labels spaCy will look for among the first examples of a stream, where they are rare."""
-    if not streams:
-        return
     for task in heads:
-        draws = FIRST_DRAWS * sum(exposures[s.name].draws for s in train.annotated(task))
-        if task not in known and train.annotated(task) and draws < RARE_DRAWS:
+        sources = train.annotated(task)
+        draws = FIRST_DRAWS * sum(exposures[source.name].draws for source in sources)
+        if sources and task not in known and draws < RARE_DRAWS:
             yield Finding(
                 "warning",
                 f"`{task}` learns its labels from the first {FIRST_DRAWS} examples of the stream, of which about "

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 SOURCE_KEY = "spacy_mtl.source"  # in `user_data` of reference documents: the name of their source
 FILE_TYPES = (".spacy", ".jsonl")
 
-# What a line of JSON may have beside its text: the names that `Example.from_dict` takes
-_LISTS = (
-    *("words", "spaces", "tags", "pos", "morphs", "lemmas", "heads", "deps", "sent_starts"),
-    "entities",
-)
-_OBJECTS = ("cats", "spans")
+# What a line of JSON may have beside its text, and its type: the names that `Example.from_dict` takes
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("words", "spaces", "tags", "pos", "morphs", "lemmas"), list),
+    **dict.fromkeys(("heads", "deps", "sent_starts", "entities"), list),
+    **dict.fromkeys(("cats", "spans"), dict),
+}
 _OTHER_NAMES = (  # of the same, in older formats
     *("ORTH", "SPACY", "TAG", "POS", "MORPH", "LEMMA", "HEAD", "DEP", "SENT_START", "ner", "ids"),
     *("brackets", "links", "token_annotation", "doc_annotation"),
@@ -292,15 +292,15 @@ def _from_record(record: Any, nlp: Language) -> Doc:
     text = record["text"]
     annotation = {k: v for k, v in record.items() if k not in _NO_ANNOTATION and v is not None}
     for key, value in annotation.items():
-        if key not in (*_LISTS, *_OBJECTS, *_OTHER_NAMES):
-            known = ", ".join((*_LISTS, *_OBJECTS, "meta"))
+        if key not in _KINDS and key not in _OTHER_NAMES:
+            known = ", ".join((*_KINDS, "meta"))
             raise ValueError(
                 f"`{key}` is not the name of any annotation; there are {known}. Prodigy's "
                 "`data-to-spacy` makes `.spacy` files of its own lines"
             )
-        for names, kind, need in ((_LISTS, list, "a list"), (_OBJECTS, dict, "an object")):
-            if key in names and not isinstance(value, kind):
-                raise ValueError(f"expected {need} in `{key}`, got `{repr(value)[:80]}`")
+        if not isinstance(value, _KINDS.get(key, object)):
+            need = "an object" if _KINDS[key] is dict else "a list"
+            raise ValueError(f"expected {need} in `{key}`, got `{repr(value)[:80]}`")
     words, spaces = annotation.pop("words", None), annotation.pop("spaces", None)
     doc = nlp.make_doc(text) if words is None else _tokenized(text, words, spaces, nlp)
     if "entities" in annotation:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from spacy.language import Language
@@ -93,35 +93,34 @@ class Exposure:
 
     share: float
     epochs: float | None
-    draws: float = 1.0
+    draws: float
 
 
-def survey(corpus: Any, nlp: Language, heads: dict[str, Any]) -> tuple[Survey, Iterator[Example]]:
-    """What a corpus holds, as soon as the examples that come with it have been read, once; they are not kept.
+def survey(
+    corpus: Any, nlp: Language, heads: dict[str, Any], batcher: Batcher
+) -> tuple[Survey, int]:
+    """Read a corpus once, without keeping it. Returns what it holds, and how many batches it makes.
 
     A corpus that is not a `spacy_mtl.MultiCorpus.v1` counts as one source called `corpus`.
     """
+    found: dict[str, SourceSurvey] = {}
     ready = frozenset(name for name, head in heads.items() if is_initialized(head))
-    parts: dict[str, tuple[SourceSurvey, Iterable[Example]]] = {}
 
-    def add(name: str, stated: tuple[str, ...] | None, examples: Iterable[Example]) -> None:
+    def read(
+        name: str, stated: tuple[str, ...] | None, examples: Iterable[Example]
+    ) -> Iterator[Example]:
         tasks = {task: TaskInSource() for task in heads}
-        parts[name] = SourceSurvey(name, stated=stated, tasks=tasks, ready=ready), examples
+        found[name] = SourceSurvey(name, stated=stated, tasks=tasks, ready=ready)
+        for example in examples:
+            found[name].add(example.reference, heads)
+            yield example
 
     if isinstance(corpus, MultiCorpus):
-        for source in corpus.sources:
-            add(source.name, source.tasks, source.examples(nlp))
+        parts = [read(source.name, source.tasks, source.examples(nlp)) for source in corpus.sources]
     else:
-        add("corpus", None, corpus(nlp))
-
-    def read() -> Iterator[Example]:
-        for summary, examples in parts.values():
-            for example in examples:
-                summary.add(example.reference, heads)
-                yield example
-
-    units = {name: unit_of(head) for name, head in heads.items()}
-    return Survey({name: summary for name, (summary, _) in parts.items()}, units), read()
+        parts = [read("corpus", None, corpus(nlp))]
+    n_batches = sum(1 for _ in batcher(chain.from_iterable(parts)))
+    return Survey(found, {name: unit_of(head) for name, head in heads.items()}), n_batches
 
 
 def exposure(
@@ -142,13 +141,14 @@ def exposure(
     names = list(found.sources)
     sizes = [found.sources[name].documents for name in names]
     passes: dict[str, float] = dict.fromkeys(names, 1.0)  # how often one epoch draws a document
-    draws = {name: size / (sum(sizes) or 1) for name, size in zip(names, sizes, strict=True)}
+    draws: dict[str, float] = dict.fromkeys(names, 1.0)
     if isinstance(corpus, MultiCorpus):
         weights = [source.weight for source in corpus.sources]
+        draws = dict(
+            zip(names, corpus.sampling.probabilities(sizes, weights).tolist(), strict=True)
+        )
         mixer = Mixer(sizes, weights, sampling=corpus.sampling, seed=0)
         if not mixer.is_exact:
-            first = corpus.sampling.probabilities(sizes, weights, epoch=0).tolist()
-            draws = dict(zip(names, first, strict=True))
             drawn: dict[str, list[float]] = defaultdict(list)
             for epoch in range(max(1, round(epochs or 1))):
                 p = corpus.sampling.probabilities(sizes, weights, epoch=epoch)
@@ -175,11 +175,6 @@ def _epochs(per_epoch: int, max_steps: int, max_epochs: int) -> float | None:
     if max_steps > 0 and per_epoch:
         limits.append(max_steps / per_epoch)
     return min(limits, default=None)
-
-
-def count_batches(batcher: Batcher, examples: Iterable[Example]) -> int:
-    """Batches that an epoch makes."""
-    return sum(1 for _ in batcher(examples))
 
 
 def few(names: Iterable[str], n: int = 5) -> str:

@@ -94,6 +94,37 @@ def no_log(run: str, *, named: object) -> ReportError:
     )
 
 
+def log_of_another(path: str, pipelines: Iterable[str]) -> str:
+    """A warning."""
+    return (
+        f"The log `{path}` seems to be of another training: no evaluation in it has the scores and losses saved with "
+        f"{listed(pipelines)}. Name the log of this training with `--log`. Of a file that several trainings wrote to, "
+        "the last one is shown."
+    )
+
+
+def not_registered(factory: str | None, function: str | None, registry: str | None) -> str:
+    """A part of an error or a note."""
+    what = f"the function `{function}` of the registry `{registry}`"
+    if factory:
+        what = f"the factory `{factory}`"
+    return f"nothing that was imported registers {what}. Name its Python file with `--code`, or install its package."
+
+
+def in_one_line(error: Exception) -> str:
+    """An error of others, and its type."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def copied_badly(error: Exception) -> str:
+    """A part of an error."""
+    return f"{in_one_line(error).removesuffix('.')}. Copy it again from where it was saved."
+
+
+def pipeline_not_loaded(folder: str, reason: str) -> ReportError:
+    return ReportError(f"`{folder}` cannot be loaded: {reason}")
+
+
 def empty_log(path: str) -> ReportError:
     return ReportError(
         f"`{path}` has no evaluation. Name the `output_file` of `spacy_mtl.TaskLogger.v1` with `--log`."

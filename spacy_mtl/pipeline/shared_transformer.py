@@ -118,9 +118,9 @@ class SharedTransformer(TrainablePipe):
             raise errors.not_one_of(storage, key=f"components.{name}.storage", choices=STORAGE)
         if optimizer is not None and not isinstance(optimizer, AdamW):
             raise errors.not_our_optimizer(optimizer, name=name)
-        if balancer is not None and not isinstance(balancer, Balancer):
-            raise errors.not_a_balancer(balancer, name=name)
         if balancer is not None:
+            if not isinstance(balancer, Balancer):
+                raise errors.not_a_balancer(balancer, name=name)
             balancer.check()
         self.vocab = vocab
         self.name = name

@@ -217,13 +217,13 @@ def versions() -> dict[str, str]:
 
 def _in_one_line(error: Exception) -> str:
     """The error and its type; if code is missing, which, and the fix."""
+    return _missing_code(error) or errors.in_one_line(error)
+
+
+def _missing_code(error: Exception) -> str | None:
+    """What spaCy could not find, and the fix; None if the error is another."""
     found = _NOT_REGISTERED.search(str(error))
-    if found is None:
-        return " ".join(f"{type(error).__name__}: {error}".split())
-    what = f"the function `{found['function']}` of the registry `{found['registry']}`"
-    if found["factory"]:
-        what = f"the factory `{found['factory']}`"
-    return f"nothing that was imported registers {what}. Name its Python file with `--code`, or install its package."
+    return None if found is None else errors.not_registered(**found.groupdict())
 
 
 def _load(folder: Path) -> Language:
@@ -233,10 +233,10 @@ def _load(folder: Path) -> Language:
     except (errors.CheckpointError, errors.ConfigError):
         raise
     except (ImportError, OSError, ValueError) as error:
-        said = _in_one_line(error)
-        if not _NOT_REGISTERED.search(str(error)):
-            said = f"{said.removesuffix('.')}. Copy it again from where it was saved."
-        raise errors.ReportError(f"`{folder}` cannot be loaded: {said}") from error
+        missing = _missing_code(error)
+        raise errors.pipeline_not_loaded(
+            str(folder), missing or errors.copied_badly(error)
+        ) from error
 
 
 def _read_metas(run: Path) -> dict[str, dict[str, Any]]:
@@ -274,11 +274,7 @@ def _doubts(
     missing = [str(run / name) for name, found in logged.items() if found is False]
     if not missing or any(logged.values()):
         return []
-    return [
-        f"The log `{log}` seems to be of another training: no evaluation in it has the scores and losses saved "
-        f"with {errors.listed(missing)}. Name the log of this training with `--log`. Of a file that several "
-        "trainings wrote to, the last one is shown."
-    ]
+    return [errors.log_of_another(str(log), missing)]
 
 
 def _best_steps(metas: dict[str, dict[str, Any]]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from .. import errors
 from ..transfer.comparison import by_pair
+from ..worst_task import is_number
 
 Pair = tuple[str, str]
 Measure = Literal["loss", "gradient", "factor", "share"]
@@ -342,7 +343,7 @@ def _in_both(performance: Mapping[str, Any], row: Row) -> list[tuple[float, floa
     return [
         (float(performance[name]), value)
         for name, value in logged.items()
-        if _is_number(performance.get(name))
+        if is_number(performance.get(name))
     ]
 
 
@@ -384,10 +385,6 @@ def _check_value(place: str, value: Any, need: Need) -> None:
         raise ValueError(f"`{place} = {shown}` must be {what}.")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
@@ -396,9 +393,9 @@ _OBJECT: Need = ("an object", lambda value: isinstance(value, dict))
 _LIST: Need = ("a list", lambda value: isinstance(value, list))
 _NAMES: Need = ("a list of names", _is_names)
 _TEXT: Need = ("a text", lambda value: isinstance(value, str))
-_NUMBER: Need = ("a number", _is_number)
-_COUNT: Need = ("a whole number", lambda value: _is_number(value) and isinstance(value, int))
-_MAYBE: Need = ("a number or null", lambda value: value is None or _is_number(value))
+_NUMBER: Need = ("a number", is_number)
+_COUNT: Need = ("a whole number", lambda value: is_number(value) and isinstance(value, int))
+_MAYBE: Need = ("a number or null", lambda value: value is None or is_number(value))
 
 _TRANSFER: dict[str, Need] = {
     "heads": _NAMES,
