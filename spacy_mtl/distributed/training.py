@@ -46,7 +46,8 @@ def train(
     resume: go on from the checkpoint in `output_path`. Where torchrun starts the processes again by itself
         (`--max-restarts`, or other machines), they do so without being asked, if the same torchrun has written one.
 
-    Returns the path of the last pipeline, None without an output path and on other ranks than 0.
+    Returns the path of the last pipeline, None without an output path. It is the same in all processes: Spark's
+    TorchDistributor hands on what rank 0 returns, but on the driver what the process returns that ends last.
 
     Raises DistributedError if the processes cannot train together, or one of them is lost; ConfigError and
     CheckpointError for what cannot be resumed; and what `spacy train` raises.
@@ -68,7 +69,7 @@ def train(
         with session.hooked():
             target = output if group.is_first else None
             _, last = train_loop(nlp, target, use_gpu=use_gpu, stdout=stdout, stderr=sys.stderr)
-        return None if last is None else str(last)
+        return group.from_first(lambda: None if last is None else str(last))
 
 
 def _session(output: Path | None, group: Group, *, resume: bool, stack: ExitStack) -> Session:

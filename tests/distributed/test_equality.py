@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import srsly
 
+from spacy_mtl.distributed import train
+
 from ..pipeline.helpers import Settings
 from .helpers import (
+    Ranks,
     distance,
     heads,
     make_training,
@@ -68,6 +71,25 @@ def test_two_processes_train_what_one_does(encoder_path: Path, tmp_path: Path) -
         encoder_path, tmp_path, THREE, training={"max_steps": 5, "eval_frequency": 5}
     )
     assert_same_weights(*both(config, tmp_path))
+
+
+@pytest.mark.parametrize("has_output", [True, False], ids=["with output", "without output"])
+def test_every_process_returns_where_the_pipeline_is(
+    has_output: bool, encoder_path: Path, tmp_path: Path
+) -> None:
+    """Spark's TorchDistributor keeps what the last process to end on the driver returns."""
+    write_corpora(tmp_path, {"tagger": ("tag",)}, n_docs=4)
+    settings = {"max_steps": 1, "eval_frequency": 1}
+    config = make_training(encoder_path, tmp_path, heads(tagger="tagger"), training=settings)
+    config.to_disk(tmp_path / "config.cfg")
+    output = tmp_path / "out" if has_output else None
+
+    def run(rank: int) -> None:
+        (tmp_path / f"returned{rank}").write_text(repr(train(tmp_path / "config.cfg", output)))
+
+    Ranks(run, tmp_path / "logs").finish()
+    last = repr(str(tmp_path / "out" / "model-last")) if has_output else "None"
+    assert [(tmp_path / f"returned{rank}").read_text() for rank in (0, 1)] == [last, last]
 
 
 @pytest.mark.slow
