@@ -6,7 +6,7 @@ those of Hugging Face's modules. Whatever is not as Hugging Face has made it (ad
 layers) is left to the modules.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from ..types import MicroBatch
 from .attention import FlatRow, Group, attend
-from .packed import Products, products_for
+from .packed import GELU, Activation, Products, products_for
 
 _HOME = "transformers.models."
 _CAPTURES = (
@@ -39,7 +39,7 @@ class Layer:
     attended: nn.Linear
     attended_norm: nn.LayerNorm
     wide: nn.Linear
-    activation: Callable[[Tensor], Tensor]
+    activation: Activation
     narrow: nn.Linear
     narrow_norm: nn.LayerNorm
     n_heads: int
@@ -76,8 +76,8 @@ class Layer:
         q, k, v = (Y.view(split) for Y in products((self.query, self.key, self.value), X))
         (H,) = products((self.attended,), attend(groups, q, k, v).reshape(len(X), -1))
         H = _norm(self.attended_norm, _add(H, X))
-        (wide,) = products((self.wide,), H)
-        (new,) = products((self.narrow,), self.activation(wide))
+        (wide,) = products((self.wide,), H, self.activation)
+        (new,) = products((self.narrow,), wide)
         return _norm(self.narrow_norm, _add(new, H))
 
 
@@ -160,9 +160,8 @@ def _check(module: nn.Module) -> None:
         raise NotPlain
 
 
-def _in_place(activation: Any) -> Callable[[Tensor], Tensor]:
-    is_gelu = getattr(activation, "act", None) is gelu
-    return torch.ops.aten.gelu_ if is_gelu else activation
+def _in_place(activation: Any) -> Activation:
+    return GELU if getattr(activation, "act", None) is gelu else activation
 
 
 def _norm(part: nn.LayerNorm, X: Tensor) -> Tensor:

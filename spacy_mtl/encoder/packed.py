@@ -2,27 +2,39 @@
 
 **Order.** On a processor a product with few rows spends most of its time on ordering the weights, each time anew,
 and in one thread. oneDNN takes weights that are in order already: with two threads and 20 to 130 rows it is 1.3 to 2
-times as fast as the plain product, with 1,000 it is not (project/benchmarks/NOTES.md).
+times as fast as the plain product. With 1,000 it is still a sixth faster on AMD's processors, and in bf16, but not in
+fp32 on Intel's, for which the plain product is made (project/benchmarks/NOTES.md).
 
 **Precision.** Autocast keeps the weights in fp32 and makes them narrower for each batch: for a short text that takes
-longer than its products do.
+longer than its products do. In low precision the activation behind a product is computed with it where oneDNN can.
 
 Each costs a copy of the weights, made when it is first needed, and made again when the weights have changed.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import gelu, linear
 
-Products = Callable[[Sequence[nn.Linear], Tensor], Sequence[Tensor]]
+from .precision import cpu_is_amd
+
+Activation = Callable[[Tensor], Tensor]
+GELU: Activation = torch.ops.aten.gelu_
 FEW_ROWS = 256
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
 _ROWS = 64  # that the order is best for
+
+
+class Products(Protocol):
+    """Of layers with the same input, and that: [rows, in] to [rows, out] each, and what `activation` makes of it."""
+
+    def __call__(
+        self, parts: Sequence[nn.Linear], X: Tensor, activation: Activation | None = None
+    ) -> Sequence[Tensor]: ...
 
 
 class _Copy:
@@ -40,14 +52,12 @@ _COPIES: "WeakKeyDictionary[nn.Linear, dict[tuple[torch.dtype, bool], _Copy]]" =
 
 
 def products_for(parts: Sequence[nn.Linear], n_rows: int) -> Products:
-    """How to compute an encoder's linear layers, all of `parts`, for so many rows. Inference only.
-
-    Returns a function of layers with the same input, and that: [rows, in] to [rows, out] each.
-    """
+    """How to compute an encoder's linear layers, all of `parts`, for so many rows. Inference only."""
     device = parts[0].weight.device.type
     low = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if low else torch.float32
-    ordered = device == "cpu" and n_rows <= FEW_ROWS and _is_there(dtype)
+    pays = low or n_rows <= FEW_ROWS or cpu_is_amd()
+    ordered = device == "cpu" and pays and _is_there(dtype)
     if (low or ordered) and _can_copy(parts, dtype):
         return partial(_kept, dtype=dtype, ordered=ordered)
     return _plain
@@ -67,24 +77,40 @@ def forget(model: nn.Module) -> None:
             _COPIES.pop(module, None)
 
 
-def _plain(parts: Sequence[nn.Linear], X: Tensor) -> Sequence[Tensor]:
-    return [linear(X, part.weight, part.bias) for part in parts]
+def _plain(
+    parts: Sequence[nn.Linear], X: Tensor, activation: Activation | None = None
+) -> Sequence[Tensor]:
+    found = [linear(X, part.weight, part.bias) for part in parts]
+    return found if activation is None else [activation(Y) for Y in found]
 
 
 def _kept(
-    parts: Sequence[nn.Linear], X: Tensor, *, dtype: torch.dtype, ordered: bool
+    parts: Sequence[nn.Linear],
+    X: Tensor,
+    activation: Activation | None = None,
+    *,
+    dtype: torch.dtype,
+    ordered: bool,
 ) -> Sequence[Tensor]:
     copies = _COPIES.setdefault(parts[0], {})
     copy = copies.get((dtype, ordered))
     if copy is None or copy.state != state_of(parts):
         copy = copies[dtype, ordered] = _Copy(parts, dtype, ordered)
     X = X.to(dtype)
-    found = _ordered(X, copy.weight, copy.bias) if ordered else linear(X, copy.weight, copy.bias)
+    if ordered:
+        fused = activation is GELU and dtype != torch.float32  # there it differs by 5e-5
+        found = _ordered(X, copy.weight, copy.bias, gelu=fused)
+        activation = None if fused else activation
+    else:
+        found = linear(X, copy.weight, copy.bias)
+    if activation is not None:
+        found = activation(found)
     return torch.split_with_sizes(found, [part.out_features for part in parts], dim=1)
 
 
-def _ordered(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(X, weight, bias, "none", [], "")
+def _ordered(X: Tensor, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Tensor:
+    name, variant = ("gelu", "none") if gelu else ("none", "")
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(X, weight, bias, name, [], variant)
     return found
 
 
@@ -111,6 +137,10 @@ def _is_there(dtype: torch.dtype) -> bool:
         try:
             copy = _Copy([layer], dtype, True)
             found = _ordered(X, copy.weight, copy.bias)
+            curved = _ordered(X, copy.weight, copy.bias, gelu=True)
         except (RuntimeError, AttributeError, NotImplementedError, TypeError):
             return False
-        return torch.allclose(found, layer(X), atol=1e-5 if dtype == torch.float32 else 1e-2)
+        near = 1e-2 if dtype.itemsize < 4 else 1e-5
+        return torch.allclose(found, layer(X), atol=near) and torch.allclose(
+            curved, gelu(layer(X)), atol=1e-2
+        )

@@ -1,5 +1,8 @@
 """What the device can compute in, and what was asked for."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from ..errors import ConfigError, not_one_of
@@ -8,13 +11,29 @@ from ..types import PRECISIONS
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def cpu_has_fast_bf16() -> bool:
-    """True where bf16 matrix products have a unit of their own (AMX).
+def cpu_is_amd() -> bool:
+    """True for processors of AMD: no other x86 processor has SSE4a."""
+    return bool(_cpu_features().get("sse4a"))
 
-    AVX512-BF16 alone is not enough: it was slower than fp32 where we measured (`project/benchmarks/precision.py`).
+
+def cpu_has_fast_bf16() -> bool:
+    """True where bf16 matrix products are faster than fp32 ones: with AMX, and with AVX512-BF16 on AMD (since Zen 4).
+
+    AVX512-BF16 of Intel's without AMX multiplies no more numbers at a time than fp32 does, and was slower where we
+    measured (`project/benchmarks/precision.py`).
     """
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe()) if probe is not None else False
+    features = _cpu_features()
+    return bool(features.get("amx_bf16") or (features.get("avx512_bf16") and cpu_is_amd()))
+
+
+def _cpu_features() -> Mapping[str, Any]:
+    """What torch knows of the processor, by name. Older releases of torch know of AMX only."""
+    probe = getattr(torch.cpu, "get_capabilities", None)
+    if probe is not None:
+        found: Mapping[str, Any] = probe()
+        return found
+    older = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return {"amx_bf16": older is not None and older()}
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -131,10 +132,12 @@ NARROW = torch.bfloat16, False
 ORDERED_NARROW = torch.bfloat16, True
 
 
-def products(layers: Sequence[nn.Linear], X: torch.Tensor, copy: Any) -> Sequence[torch.Tensor]:
+def products(
+    layers: Sequence[nn.Linear], X: torch.Tensor, copy: Any, activation: Any = None
+) -> Sequence[torch.Tensor]:
     dtype, ordered = copy
     with torch.inference_mode():
-        return packed._kept(layers, X, dtype=dtype, ordered=ordered)
+        return packed._kept(layers, X, activation, dtype=dtype, ordered=ordered)
 
 
 def expected(layer: nn.Linear, X: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -166,6 +169,34 @@ def test_products_with_a_copy_are_plain_ones(rows: int, layer: nn.Linear, copy: 
     X = torch.randn(rows, 12)
     (found,) = products([layer], X, copy)
     close(found, expected(layer, X, copy[0]))
+
+
+@pytest.mark.parametrize("activation", [packed.GELU, torch.relu_], ids=["gelu", "relu"])
+def test_an_activation_is_computed_with_the_product_or_after_it(
+    activation: Any, layer: nn.Linear, copy: Any
+) -> None:
+    X = 3 * torch.randn(64, 12)
+    (found,) = products([layer], X, copy, activation)
+    close(found, activation(expected(layer, X, copy[0])))
+
+
+@pytest.mark.parametrize("kind", [ORDERED, ORDERED_NARROW], ids=str)
+def test_only_low_precision_computes_gelu_with_the_product(
+    kind: Any, layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN's differs by 5e-5, too much for fp32."""
+    asked: list[bool] = []
+
+    def ordered(X: torch.Tensor, *weights: torch.Tensor, gelu: bool = False) -> torch.Tensor:
+        asked.append(gelu)
+        return torch.zeros(len(X), 20)
+
+    copy = SimpleNamespace(state=packed.state_of([layer]), weight=None, bias=None)
+    monkeypatch.setattr(packed, "_ordered", ordered)
+    monkeypatch.setattr(packed, "_Copy", lambda *_: copy)
+    for activation in (packed.GELU, torch.relu_):
+        products([layer], torch.randn(2, 12), kind, activation)
+    assert asked == [kind is ORDERED_NARROW, False]
 
 
 def test_layers_with_one_input_are_computed_together(layer: nn.Linear, copy: Any) -> None:
@@ -219,14 +250,19 @@ def kind(layers: Sequence[nn.Linear], rows: int) -> Any:
     return given["dtype"], given["ordered"]
 
 
-def test_which_copy(layer: nn.Linear) -> None:
-    ordered = {dtype for dtype in (torch.float32, torch.bfloat16) if packed._is_there(dtype)}
+@pytest.mark.parametrize("is_amd", [True, False])
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_which_copy(
+    is_amd: bool, has_bf16: bool, layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "cpu_is_amd", lambda: is_amd)
+    monkeypatch.setattr(packed, "_is_there", lambda dtype: has_bf16 or dtype == torch.float32)
     few, many = packed.FEW_ROWS, packed.FEW_ROWS + 1
-    assert kind([layer], few) == (ORDERED if torch.float32 in ordered else None)
-    assert kind([layer], many) is None
+    assert kind([layer], few) == ORDERED
+    assert kind([layer], many) == (ORDERED if is_amd else None)
     with torch.autocast("cpu", torch.bfloat16):
-        assert kind([layer], few) == (ORDERED_NARROW if torch.bfloat16 in ordered else NARROW)
-        assert kind([layer], many) == NARROW
+        for rows in (few, many):
+            assert kind([layer], rows) == (ORDERED_NARROW if has_bf16 else NARROW)
 
 
 @pytest.mark.parametrize(
@@ -251,19 +287,25 @@ def test_what_cannot_be_copied(
         assert kind([layer, layer], rows) is None
 
 
-def test_only_calls_with_few_rows_use_ordered_weights(
+def test_only_calls_with_few_rows_use_ordered_weights_in_fp32_but_on_amd(
     monkeypatch: pytest.MonkeyPatch, family_dir: Callable[[str], Path]
 ) -> None:
     if not packed._is_there(torch.float32):
         pytest.skip("this torch has no oneDNN")
     rows: list[int] = []
     ordered = packed._ordered
-    monkeypatch.setattr(packed, "_ordered", lambda X, *a: rows.append(len(X)) or ordered(X, *a))
+    monkeypatch.setattr(packed, "cpu_is_amd", lambda: False)
+    monkeypatch.setattr(
+        packed, "_ordered", lambda X, *a, **kw: rows.append(len(X)) or ordered(X, *a, **kw)
+    )
     model = load(family_dir("bert"))
     both(model, [batch(*[100] * 3)])
     assert rows == []
     both(model, [batch(9, 4)])
     assert set(rows) == {13}
+    monkeypatch.setattr(packed, "cpu_is_amd", lambda: True)
+    both(model, [batch(*[100] * 3)])
+    assert set(rows) == {13, 300}
 
 
 @pytest.mark.parametrize("family", sorted(FLAT))

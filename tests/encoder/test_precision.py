@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spacy_mtl.encoder.precision import LossScale, autocast, resolve_precision
+from spacy_mtl.encoder.precision import LossScale, autocast, cpu_is_amd, resolve_precision
 from spacy_mtl.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -58,16 +58,39 @@ def test_auto_takes_what_the_gpu_computes_natively(
     assert resolve_precision("auto", CUDA) is dtype
 
 
+@pytest.mark.parametrize(
+    ("features", "dtype"),
+    [
+        ({"amx_bf16", "avx512_bf16"}, torch.bfloat16),  # Intel, since Sapphire Rapids
+        ({"avx512_bf16", "sse4a"}, torch.bfloat16),  # AMD, since Zen 4
+        ({"avx512_bf16"}, torch.float32),  # Intel's Cooper Lake, or a machine that hides AMX
+        ({"avx512_f", "sse4a"}, torch.float32),
+        ({"avx2"}, torch.float32),
+        ({"neon", "bf16"}, torch.float32),  # never measured
+    ],
+    ids=lambda value: "-".join(sorted(value)) if isinstance(value, set) else None,
+)
+def test_auto_takes_bf16_on_a_cpu_only_where_it_is_faster(
+    features: set[str], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"avx512_bf16": False, **dict.fromkeys(features, True)}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert resolve_precision("auto", CPU) is dtype
+    assert cpu_is_amd() is ("sse4a" in features)
+
+
 @pytest.mark.parametrize(("amx", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_takes_bf16_on_a_cpu_only_where_it_has_a_unit_for_it(
+def test_an_older_torch_knows_of_amx(
     amx: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     assert resolve_precision("auto", CPU) is dtype
 
 
-def test_a_torch_without_the_cpu_probe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+def test_a_torch_without_any_cpu_probe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for probe in ("get_capabilities", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, probe, raising=False)
     assert resolve_precision("auto", CPU) is torch.float32
 
 
