@@ -16,7 +16,16 @@ from typing import Annotated, Any
 import typer
 from spacy import util
 from thinc.api import Config
-from training import as_peer, load_results, one_optimizer, run, set_updates, spread, store_results
+from training import (
+    as_peer,
+    load_results,
+    one_optimizer,
+    run,
+    set_precision,
+    set_updates,
+    spread,
+    store_results,
+)
 
 ROOT = Path(__file__).parent
 SCORES = {"tag_acc": "tags, accuracy", "ents_f": "names, F", "cats_score": "genre, macro F"}
@@ -42,6 +51,7 @@ def make_config(
         "training.batcher.size": words,
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    set_precision(config)
     if system != OWN_OPTIMIZER:
         one_optimizer(config, rate)
     if system == PEER:

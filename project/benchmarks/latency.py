@@ -14,7 +14,7 @@ import numpy as np
 import typer
 from corpus import LENGTHS, read, texts
 from rounds import conditions, keep, quartiles, seconds, show, store, table
-from systems import ENCODER, build, copy_heads, has_factory, peer_config, trained
+from systems import ENCODER, build, copy_heads, has_factory, our_name, peer_config, trained
 
 RESULTS = Path(__file__).parent / "results" / "latency.json"
 KEYS = ("source", "length", "system")
@@ -37,6 +37,7 @@ def main(
     documents: Annotated[int, typer.Option(help="Of each length; fewer of the long ones.")] = 100,
     words: Annotated[int, typer.Option(help="Most words of a length in all.")] = 10_000,
     ner: Annotated[str, typer.Option(help="Factory of our ner.")] = "ner",
+    precision: Annotated[str, typer.Option(help="Of our encoder.")] = "auto",
     encoder: Annotated[str, typer.Option(help="Its name, as in a config.")] = ENCODER,
     trained_in: Annotated[Path | None, typer.Option(help="Keeps trained heads.")] = None,
     teach: Annotated[int, typer.Option(help="Words that each head learns from.")] = 15_000,
@@ -48,13 +49,12 @@ def main(
         typer.echo(f"Skipped: no factory `{ner}` is registered in this spaCy.")
         return
     text = read(source, seed=seed)
-    heads = trained(text, encoder=encoder, cache=trained_in, words=teach)
-    ours = heads
-    if ner != "ner":
-        ours = trained(text, encoder=encoder, ner=ner, cache=trained_in, words=teach)
+    kept: dict[str, Any] = {"encoder": encoder, "precision": precision, "cache": trained_in}
+    heads = trained(text, words=teach, **kept)
+    ours = heads if ner == "ner" else trained(text, ner=ner, words=teach, **kept)
     peer = build(peer_config(encoder), text)
     copy_heads(heads, peer)
-    name = "spacy_mtl" if ner == "ner" else f"spacy_mtl, {ner}"
+    name = our_name(ner, precision)
     rows = []
     for chosen in length or [key for key, n in LENGTHS.items() if n < 5_000]:
         n_words = LENGTHS[chosen]

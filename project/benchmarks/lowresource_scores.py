@@ -2,12 +2,12 @@
 
 One pipeline for all three against pipelines for tags and for names alone, with the same passes over the small sources,
 the same gold in each update and about the same number of updates. Run from the project's folder, after
-`python -m spacy project run lowresource-convert`:
+`python -m spacy project run mix-fetch` and `lowresource-convert`:
 
     python benchmarks/lowresource_scores.py corpus/lowresource --passes 12 --seeds 3
 
 `--ner ner` takes spaCy's in the place of `biluo_ner`. `--variant NAME`, repeatable, trains these only: `VARIANTS` below
-lists them, with other passes, partners, rates, frozen or mixed layers and balancers.
+lists them, with other passes, partners, rates, orders, frozen or mixed layers and balancers.
 
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
 and names together. Writes benchmarks/results/lowresource_scores_{passes}_{ner}.{json,md} after every run, and skips
@@ -16,7 +16,7 @@ runs that are in the JSON already.
 
 import json
 import math
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +29,17 @@ from training import finish_update, load_results, prepare, set_updates, spread, 
 ROOT = Path(__file__).parent
 SMALL = ["tagger", "ner"]
 WORDPIECES = 180  # of one task in a batch
-# What each is: the heads, times the passes over the small sources, the encoder's highest rate, frozen layers, and the
-# heads that learn a mix of layers
+Part = tuple[list[str], int]  # sources that are drawn from together, and how many documents of them
+
+
+def norm_equal(**weights: float) -> dict[str, Any]:
+    """The block of the balancer of configs/mix.cfg, with weights."""
+    return {"@balancers": "spacy_mtl.NormEqual.v1", "weights": weights}
+
+
+# What each is: the heads, times the passes over the small sources, the encoder's highest rate, frozen layers, the heads
+# that learn a mix of layers, passes over SST-2, the heads whose sources come before the others, how long each head's
+# gradient is made
 VARIANTS: dict[str, dict[str, Any]] = {
     "together": {},
     "alone": {"alone": True},
@@ -45,6 +54,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "together, embeddings frozen": {"freeze_embeddings": True},
     "together, lower half frozen": {"freeze_layers": 3},
     "together, tagger mixes layers": {"mix": ["tagger"]},
+    "together, a third of the sentiment": {"sentiment": 1 / 3},
+    "together, sentiment first": {"first": ["textcat"]},
+    "together, names with a third of the gradient": {"balancer": norm_equal(ner=1 / 3)},
+    "together, tags with three times the gradient": {"balancer": norm_equal(tagger=3.0)},
     "alone, rate 0.0001": {"alone": True, "rate": 1e-4},
     "alone, mixes layers": {"alone": True, "mix": ["tagger"]},
     **{f"balanced: {name}": {"balancer": block} for name, block in BALANCERS.items()},
@@ -64,10 +77,10 @@ def configure(
     passes: int,
     sizes: dict[str, int],
     ner: str,
-) -> tuple[Config, int]:
-    """The config and the number of documents that the run draws.
+) -> tuple[Config, list[Part]]:
+    """The config and what the run draws, part by part.
 
-    In the mix each batch is as much larger as there are more tasks, and SST-2 is seen once.
+    In the mix each batch is as much larger as there are more tasks, and SST-2 is seen once unless `settings` differ.
     """
     config = make_config(
         folder,
@@ -93,10 +106,12 @@ def configure(
         "mix": True,
         "discard_oversize": False,
     }
-    wanted = {SOURCES[t]: sizes[SOURCES[t]] * (passes if t in SMALL else 1) for t in order}
+    often = {SOURCES[t]: passes if t in SMALL else settings.get("sentiment", 1) for t in order}
     for name, block in config["corpora"]["train"]["sources"].items():
-        block["weight"] = wanted[name] / sizes[name]
-    return config, sum(wanted.values())
+        block["weight"] = float(often[name])
+    first = [SOURCES[t] for t in settings.get("first", [])]
+    parts = [first, [name for name in often if name not in first]]
+    return config, [(part, round(sum(sizes[s] * often[s] for s in part))) for part in parts if part]
 
 
 def count_documents(folder: Path) -> dict[str, int]:
@@ -105,21 +120,27 @@ def count_documents(folder: Path) -> dict[str, int]:
     return {name: len(DocBin().from_disk(path)) for name, path in files.items()}
 
 
-def run(config: Config, n_documents: int, *, passes: int, evaluations: int) -> dict[str, Any]:
-    """Train on so many documents, evaluating now and then. Returns the curve of dev scores."""
+def draw(batches: Callable[..., Iterable[Any]], parts: list[Part]) -> Iterator[Any]:
+    """The batches of a run."""
+    for sources, n_documents in parts:
+        drawn = 0
+        for _, batch in batches(sources):
+            yield batch
+            drawn += len(batch)
+            if drawn >= n_documents:
+                break
+
+
+def run(config: Config, parts: list[Part], *, passes: int, evaluations: int) -> dict[str, Any]:
+    """Train on these documents, evaluating now and then. Returns the curve of dev scores."""
     set_updates(config, 100)
     _, batches, _, _ = prepare(config)
-    updates = drawn = 0
-    for _, batch in batches():
-        updates += 1
-        drawn += len(batch)
-        if drawn >= n_documents:
-            break
+    updates = sum(1 for _ in draw(batches, parts))
     set_updates(config, updates)
     nlp, batches, optimizer, dev_corpus = prepare(config)
     every = math.ceil(updates / evaluations)
     curve = []
-    for step, (_, batch) in enumerate(islice(batches(), updates), 1):
+    for step, batch in enumerate(draw(batches, parts), 1):
         nlp.update(batch, drop=nlp.config["training"]["dropout"], sgd=False)
         finish_update(nlp, optimizer)
         optimizer.step_schedules()
@@ -210,7 +231,7 @@ def main(
                 continue
             settings = VARIANTS[name]
             own_passes = passes * settings.get("passes", 1)
-            config, n = configure(
+            config, parts = configure(
                 folder,
                 settings,
                 order=[only] if only else settings.get("order", NER_FIRST),
@@ -219,7 +240,7 @@ def main(
                 sizes=sizes,
                 ner=ner,
             )
-            record |= run(config, n, passes=own_passes, evaluations=evaluations)
+            record |= run(config, parts, passes=own_passes, evaluations=evaluations)
             results = [*load_results(out), record]
             store_results(out, results, "Little data", [table(results), "", NOTE])
     print(table(load_results(out)))

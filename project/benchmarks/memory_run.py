@@ -35,7 +35,7 @@ def prepare(folder: str, source: str | None, encoder: str, teach: int, seed: int
 
     text = read(None if source is None else Path(source), seed=seed)
     out = Path(folder)
-    heads = trained(text, encoder=encoder, cache=out / "trained", words=teach)
+    heads = trained(text, encoder=encoder, precision="fp32", cache=out / "trained", words=teach)
     for name, tasks in {"peer": TASKS, **{f"single-{task}": (task,) for task in TASKS}}.items():
         nlp = build(peer_config(encoder, tasks=tasks), text)
         copy_heads(heads, nlp)

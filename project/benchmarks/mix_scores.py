@@ -1,14 +1,14 @@
 """Dev scores of one pipeline for EWT (tags), GUM (names) and SST-2 (sentiment), each annotated for one task.
 
 Against a pipeline for each task alone, and against spacy-transformers with the same documents, batches and epochs. Run
-from the project's folder, after `python -m spacy project run mix-convert`:
+from the project's folder, after `python -m spacy project run mix-fetch` and `mix-convert`:
 
     python benchmarks/mix_scores.py corpus/mix --share 0.3 --epochs 2 --seeds 3
 
 Takes a fixed random part (`--share`) of each source's training documents. Writes
 benchmarks/results/mix_scores_{share}x{epochs}.{json,md} after every run, and skips runs that are in the JSON already.
-`--rate` gives the encoder another highest learning rate than the config has, in every system; its files end in
-`_rate{rate}`.
+`--rate` gives the encoder another highest learning rate than the config has, in every system, and `--precision` another
+precision than fp32; their files end in `_rate{rate}` and `_{precision}`.
 """
 
 import copy
@@ -29,6 +29,7 @@ from training import (
     one_optimizer,
     prepare,
     run,
+    set_precision,
     set_updates,
     spread,
     store_results,
@@ -121,6 +122,7 @@ def make_config(
     epochs: int,
     rate: float | None = None,
     ner: str = "ner",
+    precision: str = "fp32",
 ) -> Config:
     """configs/mix.cfg with these heads only, and spaCy's batches by words, which the peer can have too.
 
@@ -133,6 +135,7 @@ def make_config(
         "system.gpu_allocator": None,
     }
     config = util.load_config(ROOT.parent / "configs" / "mix.cfg", overrides=overrides)
+    set_precision(config, precision)
     config["nlp"]["pipeline"] = ["shared_transformer", *order]
     components = config["components"]
     components["ner"] = entity_recogniser(ner)
@@ -270,10 +273,12 @@ def main(
     words: Annotated[int, typer.Option(help="Words in a batch.")] = 500,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     rate: Annotated[float | None, typer.Option(help="The encoder's highest learning rate.")] = None,
+    precision: Annotated[str, typer.Option(help="Of our encoder: fp32 or bf16.")] = "fp32",
     system: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
 ) -> None:
     """Train every system with each seed and write the table."""
     suffix = "" if rate is None else f"_rate{rate:g}"
+    suffix += "" if precision == "fp32" else f"_{precision}"
     out = ROOT / "results" / f"mix_scores_{share:g}x{epochs}{suffix}.json"
     note = NOTE.format(rate=rate or ONE_RATE)
     for name in system or []:
@@ -287,6 +292,7 @@ def main(
             "epochs": epochs,
             "words": words,
             "rate": rate,
+            "precision": precision,
         }
         for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
             results = load_results(out)  # anew: another process may fill the same file

@@ -19,7 +19,14 @@ import typer
 from spacy import util
 from spacy.language import Language
 from thinc.api import Config
-from training import load_results, run_pipeline, set_updates, spread, store_results
+from training import (
+    load_results,
+    run_pipeline,
+    set_precision,
+    set_updates,
+    spread,
+    store_results,
+)
 
 ROOT = Path(__file__).parent
 SYSTEMS = ("ner", "biluo_ner")
@@ -39,6 +46,7 @@ def make_config(folder: Path, factory: str, *, updates: int, seed: int, words: i
         "training.batcher.size": words,
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    set_precision(config)
     components = config["components"]
     config["nlp"]["pipeline"] = ["shared_transformer", "ner"]
     config["components"] = {name: components[name] for name in config["nlp"]["pipeline"]}

@@ -3,7 +3,8 @@
 At the same encoder weights, the same heads and the same text, measured in turn: ours; spacy-transformers with its
 defaults, and with the settings that are fastest for each length; three single-task pipelines of spacy-transformers,
 with the same fast settings, one after the other; and the bare Hugging Face encoder on the same wordpieces, sorted by
-length, without tokenizer, alignment and heads. No corpus is needed:
+length, without tokenizer, alignment and heads. Ours in bf16, which `auto` takes on a processor that has it, is called
+so; `--precision fp32` is what the others compute in. No corpus is needed:
 
     python benchmarks/prediction.py
     python benchmarks/prediction.py --source corpus/gum/dev.spacy --length tweet --rounds 9
@@ -27,7 +28,16 @@ from floor import BareEncoder
 from plot import plot
 from rounds import alternate, clock, conditions, keep, ratios, seconds, show, store, table
 from spacy.language import Language
-from systems import ENCODER, agreement, build, copy_heads, has_factory, peer_config, trained
+from systems import (
+    ENCODER,
+    agreement,
+    build,
+    copy_heads,
+    has_factory,
+    our_name,
+    peer_config,
+    trained,
+)
 from training import load_results
 
 from spacy_mtl.encoder.precision import cpu_has_fast_bf16
@@ -60,11 +70,19 @@ class Bench:
     """The systems on one source of text."""
 
     def __init__(
-        self, source: Source, *, encoder: str, ner: str, cache: Path | None, teach: int
+        self,
+        source: Source,
+        *,
+        encoder: str,
+        ner: str,
+        precision: str,
+        cache: Path | None,
+        teach: int,
     ) -> None:
         kept: dict[str, Any] = {"encoder": encoder, "cache": cache, "words": teach}
+        kept["precision"] = precision
         heads = trained(source, **kept)
-        self.source, self.ner = source, ner
+        self.source, self.name = source, our_name(ner, precision)
         self.ours = heads if ner == "ner" else trained(source, ner=ner, **kept)
         self.peer = build(peer_config(encoder), source)
         copy_heads(heads, self.peer)
@@ -72,11 +90,6 @@ class Bench:
         self.bare = BareEncoder(encoder)
         sample = texts(source, length=40, total=2_000, seed=1)
         self.agreement = agreement(heads, self.peer, sample)
-
-    @property
-    def name(self) -> str:
-        """Of our row."""
-        return "spacy_mtl" if self.ner == "ner" else f"spacy_mtl, {self.ner}"
 
     def tuned(self, nlp: Language, documents: list[str], settings: peer.PeerSettings) -> None:
         """Predict with settings of spacy-transformers, and put its defaults back."""
@@ -127,6 +140,9 @@ class Bench:
                 "words_per_s": round(words / statistics.median(times[key])),
                 "against_tuned": ratios(times, key, TUNED),
                 "against_floor": ratios(times, key, FLOOR),
+                "against_floor_bf16": ratios(times, key, FLOOR_BF16)
+                if FLOOR_BF16 in times
+                else None,
                 "note": notes.get(name, ""),
                 "rounds": rounds,
                 "seed": seed,
@@ -168,10 +184,12 @@ def body(results: list[dict[str, Any]]) -> list[str]:
                     row["words_per_s"],
                     show(row["against_tuned"]),
                     show(row["against_floor"]),
+                    show(row.get("against_floor_bf16")),
                     row["note"],
                 ]
             )
-        header = ["documents", "system", "batch", "words/s", "against tuned", "against bare", ""]
+        header = ["documents", "system", "batch", "words/s", "against tuned"]
+        header += ["against bare, fp32", "against bare, bf16", ""]
         lines += table(header, cells)
         lines += [
             "",
@@ -196,6 +214,7 @@ def main(
     rounds: int = 5,
     single: Annotated[bool, typer.Option(help="Single-task pipelines too.")] = True,
     ner: Annotated[str, typer.Option(help="Factory of our ner.")] = "ner",
+    precision: Annotated[str, typer.Option(help="Of our encoder.")] = "auto",
     encoder: Annotated[str, typer.Option(help="Its name, as in a config.")] = ENCODER,
     trained_in: Annotated[Path | None, typer.Option(help="Keeps trained heads.")] = None,
     teach: Annotated[int, typer.Option(help="Words that each head learns from.")] = 15_000,
@@ -210,7 +229,14 @@ def main(
     for name in chosen:
         if name not in LENGTHS:
             raise typer.BadParameter(f"`{name}` is not one of {', '.join(LENGTHS)}")
-    bench = Bench(read(source, seed=seed), encoder=encoder, ner=ner, cache=trained_in, teach=teach)
+    bench = Bench(
+        read(source, seed=seed),
+        encoder=encoder,
+        ner=ner,
+        precision=precision,
+        cache=trained_in,
+        teach=teach,
+    )
     for name in chosen:
         start = clock()
         sizes = batch_size or (

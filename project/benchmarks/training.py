@@ -1,10 +1,11 @@
 """What the benchmarks of scores share: the peer's pipeline from our config, one training run, tables."""
 
+import copy
 import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def one_optimizer(config: Config, rate: float) -> None:
         head.get("model", {}).get("tok2vec", {}).pop("grad_factor", None)
 
 
+def set_precision(config: Config, precision: str = "fp32") -> None:
+    """Of the encoder, for training and prediction. fp32 is what spacy-transformers has on any processor."""
+    config["components"]["shared_transformer"]["model"]["precision"] = precision
+
+
 def set_updates(config: Config, updates: int) -> None:
     """Length of the training, and schedules that fit it."""
     config["training"]["max_steps"] = updates
@@ -76,18 +82,32 @@ def set_updates(config: Config, updates: int) -> None:
 
 def prepare(
     config: Config,
-) -> tuple[Language, Callable[[], Iterable[Any]], Any, Callable[..., Any]]:
-    """An initialized pipeline, a function that starts its training batches, its optimizer, and its dev corpus."""
+) -> tuple[Language, Callable[..., Iterable[Any]], Any, Callable[..., Any]]:
+    """An initialized pipeline, a function that starts its training batches, its optimizer, and its dev corpus.
+
+    The function takes the names of the sources to read, None for all.
+    """
     nlp = init_nlp(config)
     settings = nlp.config.interpolate()
     util.fix_random_seed(settings["training"]["seed"])
     T = util.registry.resolve(settings["training"], schema=ConfigSchemaTraining)
     train_corpus, dev_corpus = resolve_dot_names(settings, [T["train_corpus"], T["dev_corpus"]])
 
-    def batches() -> Iterable[Any]:
-        return create_train_batches(nlp, train_corpus, T["batcher"], T["max_epochs"])
+    def batches(sources: Collection[str] | None = None) -> Iterable[Any]:
+        corpus = train_corpus
+        if sources is not None:
+            (corpus,) = resolve_dot_names(keep_sources(settings, sources), [T["train_corpus"]])
+        return create_train_batches(nlp, corpus, T["batcher"], T["max_epochs"])
 
     return nlp, batches, T["optimizer"], dev_corpus
+
+
+def keep_sources(config: Config, names: Collection[str]) -> Config:
+    """A copy whose training corpus has these sources only."""
+    kept = copy.deepcopy(config)
+    corpus = kept["corpora"]["train"]
+    corpus["sources"] = {k: v for k, v in corpus["sources"].items() if k in names}
+    return kept
 
 
 def finish_update(nlp: Any, optimizer: Any) -> None:

@@ -1,11 +1,12 @@
 """Training words per second, ours against spacy-transformers on the same batches: `nlp.update`, then `finish_update`.
 
-As `spacy train` does, with dropout 0.1 and what `precision = "auto"` takes here. Ours steps its encoder with an AdamW
-of its own, as in our configs, and once more with the one optimizer for all that spacy-transformers has. Two kinds of
-corpora: *full*, each document annotated for all heads, and *mixed*, each for one. In the mixed ones ours has
-`masked_textcat`, since spaCy's own takes a document without categories for one in no class; textcat is last in the
-pipeline, where spacy-transformers loses no backward pass, so both do the same work. No corpus is needed: the sample
-corpora are mixed, and the full one is their news with invented tags and categories.
+As `spacy train` does, with dropout 0.1. `--precision` is that of our encoder; rows in bf16, which `auto` takes on a
+processor that has it, are called so. Ours steps its encoder with an AdamW of its own, as in our configs, and once
+more with the one optimizer for all that spacy-transformers has. Two kinds of corpora: *full*, each document annotated
+for all heads, and *mixed*, each for one. In the mixed ones ours has `masked_textcat`, since spaCy's own takes a
+document without categories for one in no class; textcat is last in the pipeline, where spacy-transformers loses no
+backward pass, so both do the same work. No corpus is needed: the sample corpora are mixed, and the full one is their
+news with invented tags and categories.
 
     python benchmarks/training_speed.py
 
@@ -24,7 +25,15 @@ from rounds import clock, conditions, keep, ratios, show, store, table
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from systems import ENCODER, build, has_factory, make_config, peer_config, unannotated
+from systems import (
+    ENCODER,
+    build,
+    has_factory,
+    make_config,
+    our_name,
+    peer_config,
+    unannotated,
+)
 from thinc.api import Adam
 
 RESULTS = Path(__file__).parent / "results" / "training_speed.json"
@@ -87,13 +96,21 @@ class Trainee:
 
 
 def measure(
-    kind: str, source: Source, *, encoder: str, ner: str, words: int, rounds: int, seed: int
+    kind: str,
+    source: Source,
+    *,
+    encoder: str,
+    ner: str,
+    precision: str,
+    words: int,
+    rounds: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Rows of one kind of corpus; a round is a batch that both systems take."""
-    name = "spacy_mtl" if ner == "ner" else f"spacy_mtl, {ner}"
+    name = our_name(ner, precision)
     systems = {PEER: Trainee(build(peer_config(encoder), source, seed=seed))}
     for title, own in ((name, True), (f"{name}, one optimizer", False)):
-        config = make_config(encoder, ner=ner)
+        config = make_config(encoder, ner=ner, precision=precision)
         if not own:
             del config["components"]["shared_transformer"]["optimizer"]
         if kind == "mixed":
@@ -167,6 +184,7 @@ def main(
     words: Annotated[int, typer.Option(help="Words a batch.")] = 500,
     rounds: Annotated[int, typer.Option(help="Batches that count.")] = 11,
     ner: Annotated[str, typer.Option(help="Factory of our ner.")] = "ner",
+    precision: Annotated[str, typer.Option(help="Of our encoder.")] = "auto",
     encoder: Annotated[str, typer.Option(help="Its name, as in a config.")] = ENCODER,
     output: Annotated[Path, typer.Option(help="The JSON.")] = RESULTS,
     seed: int = 0,
@@ -183,7 +201,14 @@ def main(
         else:
             raise typer.BadParameter(f"`{chosen}` is not `full` or `mixed`")
         rows = measure(
-            chosen, corpus, encoder=encoder, ner=ner, words=words, rounds=rounds, seed=seed
+            chosen,
+            corpus,
+            encoder=encoder,
+            ner=ner,
+            precision=precision,
+            words=words,
+            rounds=rounds,
+            seed=seed,
         )
         results = keep(output, rows, KEYS)
         store(output, results, "Training: words per second", body(results))

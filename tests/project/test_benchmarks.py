@@ -83,6 +83,36 @@ def test_the_peer_gets_the_settings_that_are_fastest(load: Load, long: bool) -> 
     assert best.window == (192 if long else 128)
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_our_rows_name_the_precision_that_is_used(
+    has_bf16: bool, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systems = load("systems")
+    monkeypatch.setattr("spacy_mtl.encoder.precision.cpu_has_fast_bf16", lambda: has_bf16)
+    assert systems.our_name() == ("spacy_mtl, bf16" if has_bf16 else "spacy_mtl")
+    assert systems.our_name("biluo_ner", "bf16") == "spacy_mtl, biluo_ner, bf16"
+    assert systems.our_name("biluo_ner", "fp32") == "spacy_mtl, biluo_ner"
+    config = systems.make_config("e", precision="fp32")
+    assert config["components"]["shared_transformer"]["model"]["precision"] == "fp32"
+
+
+def test_a_run_draws_its_parts_one_after_the_other(load: Load) -> None:
+    def batches(sources: list[str]) -> Iterator[tuple[int, list[str]]]:
+        while True:
+            yield 0, [*sources, *sources]
+
+    module = load("lowresource_scores")
+    drawn = list(module.draw(batches, [(["a"], 3), (["b", "c"], 4)]))
+    assert drawn == [["a", "a"], ["a", "a"], ["b", "c", "b", "c"]]
+
+
+def test_a_part_of_the_sources_is_all_that_is_read(load: Load) -> None:
+    config = {"corpora": {"train": {"sources": {"a": 1, "b": 2, "c": 3}}}}
+    kept = load("training").keep_sources(config, ["c", "a"])
+    assert kept["corpora"]["train"]["sources"] == {"a": 1, "c": 3}
+    assert len(config["corpora"]["train"]["sources"]) == 3
+
+
 def test_the_bare_encoder_reads_every_wordpiece_once(
     load: Load, family_dir: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -169,10 +199,11 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
+FP32 = ("--precision", "fp32")
 SMALLEST: dict[str, tuple[object, ...]] = {
-    "prediction": ("--length", "tweet", "--words", 150, "--batch-size", 64, "--teach", 200),
-    "latency": ("--length", "tweet", "--words", 60, "--teach", 200),
-    "training_speed": ("--words", 60),
+    "prediction": ("--length", "tweet", "--words", 150, "--batch-size", 64, "--teach", 200, *FP32),
+    "latency": ("--length", "tweet", "--words", 60, "--teach", 200, *FP32),
+    "training_speed": ("--words", 60, *FP32),
     "memory": (
         *("--smallest", "--words", 200, "--big", 400, "--tweets", 1_200),
         *("--teach", 200, "--system", "spacy_mtl"),
