@@ -25,8 +25,7 @@ def fast_dropout(
     model: PreTrainedModel, device: torch.device
 ) -> contextlib.AbstractContextManager[Any]:
     """The context of an encoder's forward pass; does nothing outside of training, and where masks must be torch's."""
-    computes_again = is_checkpointed(model)
-    if not model.training or device.type != "cpu" or computes_again:
+    if not model.training or device.type != "cpu" or is_checkpointed(model):
         return contextlib.nullcontext()
     return FastDropout()
 

@@ -127,3 +127,15 @@ def test_it_is_for_training_on_a_processor_without_checkpoints(
     again = copy.deepcopy(model).train()
     checkpoint_layers(again)
     assert not isinstance(fast_dropout(again, CPU), FastDropout)
+
+
+def test_prediction_does_not_look_at_all_modules(
+    family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For one short text that takes as long as a tenth of its matrix products."""
+    model = load_pretrained(
+        str(family_dir("bert")), transformer_config={}, tokenizer_config={}
+    ).model.eval()
+    monkeypatch.setattr(type(model), "modules", lambda self: pytest.fail("looked at all modules"))
+    with fast_dropout(model, CPU):
+        pass
