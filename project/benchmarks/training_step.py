@@ -25,6 +25,7 @@ from training import finish_update, prepare, set_updates
 
 import spacy_mtl.encoder.transformer as encoder
 from spacy_mtl.balancing import BALANCERS
+from spacy_mtl.encoder.precision import resolve_precision
 from spacy_mtl.pipeline.balance import GradientBalance, GradientMeter
 from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskStatistics
@@ -159,7 +160,11 @@ def main(
         share = f"{statistics.median(shares):.2%}"
         rows.append(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {share} |")
         print(rows[-1], flush=True)
-    note = f"Time of a training step, divided by that with the plain sum; {words} words, {rounds} pairs each."
+    dtype = resolve_precision("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    note = (
+        f"Time of a training step, divided by that with the plain sum; {words} words, {rounds} pairs each, "
+        f"{str(dtype).removeprefix('torch.')}, threads: {torch.get_num_threads()}."
+    )
     text = ["# What a training step costs", "", *describe().splitlines(), "", note, "", *rows]
     (ROOT / "results" / "training_step.md").write_text("\n".join(text) + "\n")
 
