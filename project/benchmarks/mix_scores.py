@@ -8,7 +8,8 @@ from the project's folder, after `python -m spacy project run mix-fetch` and `mi
 Takes a fixed random part (`--share`) of each source's training documents. Writes
 benchmarks/results/mix_scores_{share}x{epochs}.{json,md} after every run, and skips runs that are in the JSON already.
 `--rate` gives the encoder another highest learning rate than the config has, in every system, and `--precision` another
-precision than fp32; their files end in `_rate{rate}` and `_{precision}`.
+precision than fp32; their files end in `_rate{rate}` and `_{precision}`. What is trained in bf16 reads the dev sets in
+bf16, and once more in fp32.
 """
 
 import copy
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 import spacy
 import typer
 from spacy import util
+from spacy.language import Language
 from spacy.tokens import DocBin
 from thinc.api import Config
 from training import (
@@ -29,6 +31,7 @@ from training import (
     one_optimizer,
     prepare,
     run,
+    run_pipeline,
     set_precision,
     set_updates,
     spread,
@@ -202,7 +205,20 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
         config["components"]["shared_transformer"]["balancer"] = settings["balancer"]
     updates = count_updates(config)
     set_updates(config, updates)
-    return {"updates": updates, **run(config, updates)}
+    nlp, dev_corpus, found = run_pipeline(config, updates)
+    if given["precision"] != "fp32" and not settings.get("peer"):
+        found["scores_in_fp32"] = scores_in(nlp, dev_corpus, "fp32")
+    return {"updates": updates, **found}
+
+
+def scores_in(nlp: Language, dev_corpus: Any, precision: str) -> dict[str, float]:
+    """What a trained pipeline scores when its encoder reads in another precision."""
+    changed = {"components": {"shared_transformer": {"model": {"precision": precision}}}}
+    with tempfile.TemporaryDirectory() as folder:
+        nlp.to_disk(folder)
+        reader = spacy.load(folder, config=changed)
+    scores = reader.evaluate(dev_corpus(reader))
+    return {key: scores[key] for key in SCORES.values()}
 
 
 def run_alone(task: str, *, gold_updates: int | None, **given: Any) -> dict[str, Any]:
@@ -241,9 +257,22 @@ def run_system(name: str, results: list[dict[str, Any]], **given: Any) -> dict[s
     }
 
 
+def _gains_in_fp32(own: list[dict[str, Any]]) -> list[str]:
+    """By task, how much higher the same pipelines score when they read in fp32."""
+    read = [r for r in own if "scores_in_fp32" in r]
+    gains = {
+        key: [100 * (r["scores_in_fp32"][key] - r["scores"][key]) for r in read]
+        for key in SCORES.values()
+    }
+    return [spread(values) for values in gains.values() if values]
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """A row for each system."""
     header = ["pipeline", "seeds", *TITLES.values(), "gold, k words", "gold, updates"]
+    both = any("scores_in_fp32" in r for r in results)
+    if both:
+        header.append("read in fp32 instead")
     rows = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for system in SYSTEMS:
         own = [r for r in results if r["system"] == system]
@@ -260,6 +289,8 @@ def table(results: list[dict[str, Any]]) -> str:
             )
             for key, unit in (("gold_words", 1000), ("gold_updates", 1))
         ]
+        if both:
+            gold.append(" / ".join(_gains_in_fp32(own)) or "-")
         rows.append(f"| {' | '.join([system, str(len(own)), *cells, *gold])} |")
     return "\n".join(rows)
 
