@@ -13,6 +13,14 @@ class GradientError(ValueError):
     """A head's gradient is not a number. Names the head, and what to change."""
 
 
+def not_our_model(value: object, *, name: str) -> ConfigError:
+    what = getattr(value, "name", type(value).__name__)
+    return ConfigError(
+        f"`components.{name}.model` is a `{what}`, which is no encoder that can be shared. Use "
+        '`@architectures = "spacy_mtl.TransformerEncoder.v1"` with the `name` of a Hugging Face encoder.'
+    )
+
+
 def not_our_optimizer(value: object, *, name: str) -> ConfigError:
     return ConfigError(
         f"`components.{name}.optimizer` is a `{type(value).__name__}`, which cannot step the encoder. Use "

@@ -11,7 +11,7 @@ from .. import errors
 from ..types import Array
 from .shim import EncoderSettings, EncoderShim
 
-__all__ = ["EncoderSettings", "make_encoder_layer", "set_width", "shim_of"]
+__all__ = ["EncoderSettings", "is_encoder", "make_encoder_layer", "set_width", "shim_of"]
 
 
 def make_encoder_layer(settings: EncoderSettings) -> Model[list[Doc], list[Array]]:
@@ -24,6 +24,12 @@ def make_encoder_layer(settings: EncoderSettings) -> Model[list[Doc], list[Array
         attrs={"replace_listener": _replace_listener, "replace_listener_cfg": _replace_config},
         shims=[EncoderShim(settings)],
     )
+
+
+def is_encoder(model: object) -> bool:
+    """True for a model that `make_encoder_layer` made."""
+    shims = model.shims if isinstance(model, Model) else []
+    return bool(shims) and isinstance(shims[0], EncoderShim)
 
 
 def shim_of(model: Model) -> EncoderShim:

@@ -39,7 +39,7 @@ from . import layer_mix, neighbours
 from .ahead import PreparedDocs, prepared_ahead
 from .balance import GradientBalance, GradientMeter
 from .batch import SharedBatch, WholeBatch
-from .encoder_layer import set_width, shim_of
+from .encoder_layer import is_encoder, set_width, shim_of
 from .gradient_buffer import GradientBuffer
 from .late_sum import LateSum
 from .listener import SharedTransformerListener
@@ -111,6 +111,8 @@ class SharedTransformer(TrainablePipe):
         storage: str = "fp32",
         save_optimizer: bool = True,
     ) -> None:
+        if not is_encoder(model):
+            raise errors.not_our_model(model, name=name)
         if calibrate_every < 0:
             key = f"components.{name}.calibrate_every"
             raise errors.bad_setting(calibrate_every, key=key, need="a whole number, at least 0")

@@ -105,6 +105,30 @@ def test_a_wrong_setting_of_the_optimizer_is_found_when_the_config_is_read(
     assert_says(error.value, parts)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"@architectures": "spacy.HashEmbedCNN.v2", "width": 8, "depth": 1, "embed_size": 10}
+        | {"window_size": 1, "maxout_pieces": 2, "subword_features": False}
+        | {"pretrained_vectors": None},
+        {"@architectures": "spacy-transformers.TransformerModel.v3", "name": "bert"}
+        | {"get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"}},
+    ],
+    ids=["tok2vec", "spacy-transformers"],
+)
+def test_another_encoder_than_ours_is_refused_when_the_config_is_read(
+    model: dict[str, Any], encoder_path: Path
+) -> None:
+    """Who moves a config over may change the factory only."""
+    if "transformers" in model["@architectures"]:
+        pytest.importorskip("spacy_transformers")
+    config = make_config(encoder_path)
+    config["components"][NAME]["model"] = model
+    with pytest.raises(ConfigError) as error:
+        English.from_config(config)
+    assert_says(error.value, (f"`components.{NAME}.model`", "spacy_mtl.TransformerEncoder.v1"))
+
+
 def test_another_optimizer_than_ours_is_refused_when_the_config_is_read(encoder_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         make_nlp(encoder_path, optimizer={"@optimizers": "Adam.v1"}, initialize=False)
