@@ -1,7 +1,7 @@
 """Dev scores on GUM (tags, names, genre): this package against spacy-transformers, on the same encoder.
 
 Both pipelines have the same heads, optimizer, batches, seeds and number of updates; they differ in what shares the
-encoder. Run from the project's folder, after `python -m spacy project run gum-corpus`:
+encoder. Run from the project's folder, after `python -m spacy project run gum-fetch` and `gum-convert`:
 
     python benchmarks/gum_scores.py corpus/gum --updates 200 --seeds 3
 
@@ -73,7 +73,8 @@ def table(results: list[dict[str, Any]]) -> str:
         if not own:
             continue
         cells = [spread([100 * r["scores"][key] for r in own]) for key in SCORES]
-        setting = [str(own[0][key]) for key in ("updates", "words", "rate")]
+        setting = [str(own[0][key]) for key in ("updates", "words")]
+        setting.append("0.0001 and 0.002" if system == OWN_OPTIMIZER else str(own[0]["rate"]))
         rows.append(f"| {' | '.join([system, str(len(own)), *setting, *cells])} |")
     return "\n".join(rows)
 

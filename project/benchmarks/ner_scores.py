@@ -2,11 +2,13 @@
 
 Run from the project's folder with a folder of `train.spacy` and `dev.spacy`, whose name becomes that of the results:
 
-    python benchmarks/ner_scores.py corpus/gum --updates 400 --seeds 3
+    python benchmarks/ner_scores.py corpus/gum --updates 400 --words 400 --seeds 3
+
+That of WNUT17 is made of its two CoNLL files by `python -m spacy convert FILE FOLDER -c ner`.
 
 Both have `configs/gum.cfg` with this head alone. Words per second are those of the head as a stage of `nlp.pipe`, on
-the dev set, after training. Writes benchmarks/results/ner_scores_{folder}_{updates}.{json,md} after every run, and
-skips runs that are in the JSON already.
+the dev set, after training. Writes benchmarks/results/ner_scores_{folder}_{updates}x{words}.{json,md} after every run,
+and skips runs that are in the JSON already.
 """
 
 import json
@@ -98,7 +100,7 @@ def main(
     system: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
 ) -> None:
     """Train both heads with each seed and write the table."""
-    out = ROOT / "results" / f"ner_scores_{folder.name}_{updates}.json"
+    out = ROOT / "results" / f"ner_scores_{folder.name}_{updates}x{words}.json"
     for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
         results = load_results(out)
         if any(r["system"] == name and r["seed"] == seed for r in results):

@@ -2,7 +2,7 @@
 
 Trains five heads on GUM alone, in pairs and all together, as `spacy mtl transfer --pairs` does, and compares what each
 task gained in each pair with the cosine of the two tasks' gradients in the run with all, which is all that `--quick`
-looks at. Run from the project's folder, after `python -m spacy project run gum-corpus`:
+looks at. Run from the project's folder, after `python -m spacy project run gum-fetch` and `gum-convert`:
 
     python benchmarks/transfer_agreement.py corpus/gum --updates 300 --seeds 3
 
