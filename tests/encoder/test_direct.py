@@ -108,7 +108,11 @@ def train(model: Any) -> None:
     model.train()
 
 
-CHANGES = [adapt, hook, hook_before, replace_forward, subclass, train]
+def limit_norms(model: Any) -> None:
+    model.embeddings.word_embeddings.max_norm = 1.0
+
+
+CHANGES = [adapt, hook, hook_before, replace_forward, subclass, train, limit_norms]
 
 
 @pytest.mark.parametrize("change", CHANGES)
