@@ -6,11 +6,15 @@ the same gold in each update and about the same number of updates. Run from the 
 
     python benchmarks/lowresource_scores.py corpus/lowresource --passes 12 --seeds 3
 
+Of fewer sentences, after `lowresource-convert` with `--vars.lowresource_sentences 200` and moving its folder:
+
+    python benchmarks/lowresource_scores.py corpus/lowresource200 --passes 24 --seeds 3
+
 `--ner ner` takes spaCy's in the place of `biluo_ner`. `--variant NAME`, repeatable, trains these only: `VARIANTS` below
 lists them, with other passes, partners, rates, orders, frozen or mixed layers and balancers.
 
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
-and names together. Writes benchmarks/results/lowresource_scores_{passes}_{ner}.{json,md} after every run, and skips
+and names together. Writes benchmarks/results/{folder}_scores_{passes}_{ner}.{json,md} after every run, and skips
 runs that are in the JSON already.
 """
 
@@ -218,7 +222,7 @@ def main(
     for name in task or []:
         if name not in SMALL:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(SMALL)}")
-    out = ROOT / "results" / f"lowresource_scores_{passes}_{ner}.json"
+    out = ROOT / "results" / f"{folder.name}_scores_{passes}_{ner}.json"
     sizes = count_documents(folder)
     runs = [
         (name, only)
