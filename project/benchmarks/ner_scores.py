@@ -4,7 +4,7 @@ Run from the project's folder with a folder of `train.spacy` and `dev.spacy`, wh
 
     python benchmarks/ner_scores.py corpus/gum --updates 400 --words 400 --seeds 3
 
-That of WNUT17 is made of its two CoNLL files by `python -m spacy convert FILE FOLDER -c ner`.
+A folder of WNUT17 can be made of its two CoNLL files by `python -m spacy convert FILE FOLDER -c ner`.
 
 Both have `configs/gum.cfg` with this head alone. Words per second are those of the head as a stage of `nlp.pipe`, on
 the dev set, after training. Writes benchmarks/results/ner_scores_{folder}_{updates}x{words}.{json,md} after every run,
