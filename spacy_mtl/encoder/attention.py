@@ -153,12 +153,13 @@ def attend(
 ) -> Tensor:
     """Attention within each window. All are [wordpieces, heads, size]."""
     found = []
-    start = 0
-    for group in groups:
-        q, k, v = (group.spread(x[start : start + group.n]) for x in (query, key, value))
+    sizes = [group.n for group in groups]
+    # the gradients of slices would each be as long as the whole
+    parts = zip(*(torch.split_with_sizes(x, sizes) for x in (query, key, value)), strict=True)
+    for group, part in zip(groups, parts, strict=True):
+        q, k, v = (group.spread(x) for x in part)
         attended = scaled_dot_product_attention(q, k, v, group.mask, dropout, scale=scale)
         found.append(group.gather(attended))
-        start += group.n
     return torch.cat(found) if len(found) > 1 else found[0]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,23 +12,51 @@ from transformers import PreTrainedModel
 from ..types import MicroBatch
 
 
+class SpareGradient:
+    """Memory of the embedding table's last gradient, for the next one.
+
+    A table's gradient is as large as the table: tens of megabytes that a processor gets from the system page by page,
+    and gives back, in each step. That takes longer than to fill them with zeros (project/benchmarks/NOTES.md).
+    """
+
+    def __init__(self) -> None:
+        self._kept: Tensor | None = None
+
+    def keep(self, model: PreTrainedModel) -> None:
+        """Take over the gradient that the model's table has; it will be written over."""
+        table = model.get_input_embeddings()
+        gradient = getattr(getattr(table, "weight", None), "grad", None)
+        if gradient is not None and gradient.device.type == "cpu" and not gradient.is_sparse:
+            self._kept = gradient
+
+    def zeros_like(self, weight: Tensor) -> Tensor:
+        """Zeros, in the memory that was kept if there is some of that form."""
+        kept, self._kept = self._kept, None
+        if kept is None or kept.shape != weight.shape or kept.dtype != weight.dtype:
+            return torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        return kept.zero_()
+
+
 @contextmanager
-def looked_up_once(model: PreTrainedModel, batches: Sequence[MicroBatch]) -> Iterator[None]:
+def looked_up_once(
+    model: PreTrainedModel, batches: Sequence[MicroBatch], spare: SpareGradient
+) -> Iterator[None]:
     """Inside, the encoder takes the embeddings of these micro-batches from a copy of the rows that they need.
 
     The gradient of an embedding table is dense: [V, width], nearly all zeros, filled and added up once for each lookup.
-    With the rows as a common source it is made once. Values and gradients are those of the plain lookup.
-    Does nothing without gradients, for a single micro-batch, and for embeddings that are not torch's plain ones.
+    With the rows as a common source it is made once, in the memory of the last one if `spare` holds that. Values and
+    gradients are those of the plain lookup. Does nothing without gradients, and for embeddings that are not torch's
+    plain ones.
     """
     table = model.get_input_embeddings()
-    if len(batches) < 2 or not torch.is_grad_enabled() or not _is_plain(table):
+    if not batches or not torch.is_grad_enabled() or not _is_plain(table):
         yield
         return
     assert isinstance(table, nn.Embedding)
     device = table.weight.device
     unique = np.unique(np.concatenate([batch.ids.ravel() for batch in batches]))
     ids = torch.from_numpy(unique).to(device, non_blocking=True)
-    rows = nn.functional.embedding(ids, table.weight, table.padding_idx)
+    rows = _Rows.apply(table.weight, ids, table.padding_idx, spare)  # type: ignore[no-untyped-call]
 
     def look_up(wanted: Tensor) -> Tensor:
         return nn.functional.embedding(torch.searchsorted(ids, wanted), rows)
@@ -37,6 +66,27 @@ def looked_up_once(model: PreTrainedModel, batches: Sequence[MicroBatch]) -> Ite
         yield
     finally:
         del vars(table)["forward"]
+
+
+class _Rows(torch.autograd.Function):
+    """weight[ids], each once. padding: the row that has no gradient, or None."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, spare: SpareGradient
+    ) -> Tensor:
+        ctx.save_for_backward(weight, ids)
+        ctx.padding, ctx.spare = padding, spare
+        return weight.index_select(0, ids)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, ids = ctx.saved_tensors
+        found = ctx.spare.zeros_like(weight)
+        found.index_copy_(0, ids, gradients[0])
+        if ctx.padding is not None:
+            found[ctx.padding] = 0.0
+        return found, None, None, None
 
 
 def _is_plain(table: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from ..types import EncoderInput, MicroBatch, Pooling
 from .attention import encode_flat, runs
 from .direct import DirectEncoder
 from .dropout import fast_dropout
-from .embeddings import looked_up_once
+from .embeddings import SpareGradient, looked_up_once
 from .pooling import pool
 from .precision import autocast
 
@@ -25,13 +25,14 @@ def encode_layers(
     pooling: Pooling,
     dtype: torch.dtype,
     every: bool,
+    spare: SpareGradient | None = None,
 ) -> list[Tensor]:
     """Encode a batch of documents.
 
     Returns fp32 token vectors of the last layer, or of all from the embeddings up if `every`: [T, width] each,
     documents one after the other; zeros for tokens without wordpieces. Gradients reach the encoder's parameters through
     autograd when it is enabled.
-    dtype: of the matrix products, see `resolve_precision`.
+    dtype: of the matrix products, see `resolve_precision`. spare: what the table's gradient is written into.
     """
     device = next(model.parameters()).device
     if not inputs.micro_batches:
@@ -39,7 +40,7 @@ def encode_layers(
         return [torch.zeros(shape, device=device)] * (count_layers(model) if every else 1)
     with (
         autocast(device, dtype),
-        looked_up_once(model, inputs.micro_batches),
+        looked_up_once(model, inputs.micro_batches, spare or SpareGradient()),
         fast_dropout(model, device),
     ):
         if inputs.flat:

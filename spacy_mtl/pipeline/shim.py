@@ -17,6 +17,7 @@ from thinc.shims import Shim
 from .. import errors
 from ..encoder import checkpoint
 from ..encoder.attention import reads_flat
+from ..encoder.embeddings import SpareGradient
 from ..encoder.huggingface import (
     HuggingFaceEncoder,
     check_attention,
@@ -108,6 +109,7 @@ class EncoderShim(Shim):
         self.every_layer = False
         self.layers: list[Array] = []
         self._pieces = WordpieceCache()  # of training
+        self._spare = SpareGradient()
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
 
     # ---- loading
@@ -332,7 +334,12 @@ class EncoderShim(Shim):
             model.train(training)
         pooling = cast(Pooling, self.settings.pooling)
         return encode_layers(
-            model, inputs, pooling=pooling, dtype=self.dtype, every=self.every_layer
+            model,
+            inputs,
+            pooling=pooling,
+            dtype=self.dtype,
+            every=self.every_layer,
+            spare=self._spare,
         )
 
     def _loss_scale(self) -> float:
@@ -361,6 +368,7 @@ class EncoderShim(Shim):
     def end_step(self) -> None:
         """After whatever has stepped the weights: their gradients, and copies of the old ones, are done with."""
         self._forget_copies()
+        self._spare.keep(self.require().model)
         self.drop_gradients()
 
     def finish_update(self, optimizer: Optimizer) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from spacy_mtl.encoder.embeddings import looked_up_once
+from spacy_mtl.encoder.embeddings import SpareGradient, looked_up_once
 from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.types import MicroBatch
 
@@ -36,7 +36,7 @@ def gradients(
     model.zero_grad()
     batches = micro_batches()
     torch.manual_seed(0)
-    with looked_up_once(model, batches if once else []):  # type: ignore[arg-type]
+    with looked_up_once(model, batches if once else [], SpareGradient()):  # type: ignore[arg-type]
         outputs = [
             model(
                 input_ids=torch.from_numpy(b.ids),
@@ -66,7 +66,7 @@ def test_the_table_s_gradient_is_made_once(family_dir: Callable[[str], Path]) ->
     made = []
     batches = micro_batches()
     with torch.profiler.profile() as profile:
-        with looked_up_once(model, batches):
+        with looked_up_once(model, batches, SpareGradient()):
             out = sum(
                 model(input_ids=torch.from_numpy(b.ids)).last_hidden_state.sum() for b in batches
             )
@@ -76,7 +76,7 @@ def test_the_table_s_gradient_is_made_once(family_dir: Callable[[str], Path]) ->
             made.append(event)
     assert table.grad is not None
     plain = 2 * len(batches)  # positions and types are looked up as ever
-    assert len(made) == plain + len(batches) + 1
+    assert len(made) == plain + len(batches)  # those into the rows; the table's is none of torch's
 
 
 def test_frozen_embeddings_and_predictions_are_left_alone(
@@ -84,8 +84,65 @@ def test_frozen_embeddings_and_predictions_are_left_alone(
 ) -> None:
     model = load(family_dir("bert"))
     table = model.get_input_embeddings()
-    with torch.no_grad(), looked_up_once(model, micro_batches()):
+    with torch.no_grad(), looked_up_once(model, micro_batches(), SpareGradient()):
         assert "forward" not in vars(table)
     table.weight.requires_grad_(False)
-    with looked_up_once(model, micro_batches()):
+    with looked_up_once(model, micro_batches(), SpareGradient()):
         assert "forward" not in vars(table)
+
+
+def backward(model: PreTrainedModel, batch: MicroBatch, spare: SpareGradient) -> torch.Tensor:
+    """The table's gradient for one micro-batch alone."""
+    with looked_up_once(model, [batch], spare):
+        out = model(input_ids=torch.from_numpy(batch.ids)).last_hidden_state
+    (out**2).sum().backward()
+    gradient = model.get_input_embeddings().weight.grad
+    assert isinstance(gradient, torch.Tensor)
+    return gradient
+
+
+def test_the_gradient_is_written_where_the_last_one_was(family_dir: Callable[[str], Path]) -> None:
+    """With nothing of the last one left."""
+    model, spare = load(family_dir("bert")).eval(), SpareGradient()
+    first, _, last = micro_batches()
+    expected = backward(model, last, SpareGradient()).clone()
+    model.zero_grad()
+    place, unlike = _place_and_rows(backward(model, first, spare))
+    assert 8 in unlike  # a wordpiece that the last micro-batch does not have
+    spare.keep(model)
+    model.zero_grad()
+    found = backward(model, last, spare)
+    assert found.data_ptr() == place
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def _place_and_rows(gradient: torch.Tensor) -> tuple[int, list[int]]:
+    """Where it is, and its rows that are not zero. Of a tensor that is held, autograd would make a copy."""
+    return gradient.data_ptr(), gradient.any(dim=1).nonzero()[:, 0].tolist()
+
+
+def test_gradients_of_two_batches_add_up_beside_a_spare_one(
+    family_dir: Callable[[str], Path],
+) -> None:
+    model, spare = load(family_dir("bert")).eval(), SpareGradient()
+    first, _, last = micro_batches()
+    parts = []
+    for batch in (first, last):
+        model.zero_grad()
+        parts.append(backward(model, batch, SpareGradient()).clone())
+    spare.keep(model)
+    model.zero_grad()
+    for batch in (first, last):
+        summed = backward(model, batch, spare)
+    torch.testing.assert_close(summed, sum(parts))
+
+
+def test_memory_of_another_form_is_not_used(family_dir: Callable[[str], Path]) -> None:
+    model, spare = load(family_dir("bert")).eval(), SpareGradient()
+    table = model.get_input_embeddings().weight
+    spare.keep(model)  # there is no gradient yet
+    assert not spare.zeros_like(table).any()
+    table.grad = torch.ones_like(table)
+    spare.keep(model)
+    other = torch.ones(3, 4)
+    assert spare.zeros_like(other).shape == (3, 4)
