@@ -74,11 +74,12 @@ class Layer:
         """[wordpieces, width] to the same."""
         split = (len(X), self.n_heads, -1)
         q, k, v = (Y.view(split) for Y in products((self.query, self.key, self.value), X))
-        (H,) = products((self.attended,), attend(groups, q, k, v).reshape(len(X), -1))
-        H = _norm(self.attended_norm, _add(H, X))
+        attended = attend(groups, q, k, v).reshape(len(X), -1)
+        (H,) = products((self.attended,), attended, plus=X)
+        H = _norm(self.attended_norm, H)
         (wide,) = products((self.wide,), H, self.activation)
-        (new,) = products((self.narrow,), wide)
-        return _norm(self.narrow_norm, _add(new, H))
+        (new,) = products((self.narrow,), wide, plus=H)
+        return _norm(self.narrow_norm, new)
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,3 @@ def _in_place(activation: Any) -> Activation:
 
 def _norm(part: nn.LayerNorm, X: Tensor) -> Tensor:
     return layer_norm(X, part.normalized_shape, part.weight, part.bias, part.eps)
-
-
-def _add(new: Tensor, X: Tensor) -> Tensor:
-    """The sum, in the memory of the first; not where autocast has made that one narrower."""
-    return new.add_(X) if new.dtype == X.dtype else new + X

@@ -6,7 +6,9 @@ times as fast as the plain product. With 1,000 it is still a sixth faster on AMD
 fp32 on Intel's, for which the plain product is made (project/benchmarks/NOTES.md).
 
 **Precision.** Autocast keeps the weights in fp32 and makes them narrower for each batch: for a short text that takes
-longer than its products do. In low precision the activation behind a product is computed with it where oneDNN can.
+longer than its products do. Where oneDNN can, what follows a product in low precision is computed with it: the
+activation, or the sum with the layer's input. That is rounded to low precision then, as in a model that is so as a
+whole; autocast keeps it in fp32, and takes an eighth longer.
 
 Each costs a copy of the weights, made when it is first needed, and made again when the weights have changed.
 """
@@ -30,10 +32,17 @@ _ROWS = 64  # that the order is best for
 
 
 class Products(Protocol):
-    """Of layers with the same input, and that: [rows, in] to [rows, out] each, and what `activation` makes of it."""
+    """Of layers with the same input, and that: [rows, in] to [rows, out] each, and what `activation` makes of it.
+
+    plus: [rows, out] that is added to the product of a single layer.
+    """
 
     def __call__(
-        self, parts: Sequence[nn.Linear], X: Tensor, activation: Activation | None = None
+        self,
+        parts: Sequence[nn.Linear],
+        X: Tensor,
+        activation: Activation | None = None,
+        plus: Tensor | None = None,
     ) -> Sequence[Tensor]: ...
 
 
@@ -78,9 +87,14 @@ def forget(model: nn.Module) -> None:
 
 
 def _plain(
-    parts: Sequence[nn.Linear], X: Tensor, activation: Activation | None = None
+    parts: Sequence[nn.Linear],
+    X: Tensor,
+    activation: Activation | None = None,
+    plus: Tensor | None = None,
 ) -> Sequence[Tensor]:
     found = [linear(X, part.weight, part.bias) for part in parts]
+    if plus is not None:
+        return [_add(Y, plus) for Y in found]
     return found if activation is None else [activation(Y) for Y in found]
 
 
@@ -88,6 +102,7 @@ def _kept(
     parts: Sequence[nn.Linear],
     X: Tensor,
     activation: Activation | None = None,
+    plus: Tensor | None = None,
     *,
     dtype: torch.dtype,
     ordered: bool,
@@ -97,12 +112,17 @@ def _kept(
     if copy is None or copy.state != state_of(parts):
         copy = copies[dtype, ordered] = _Copy(parts, dtype, ordered)
     X = X.to(dtype)
+    fuse = ordered and dtype != torch.float32  # there gelu differs by 5e-5
+    if fuse and plus is not None:
+        return [_ordered_sum(X, plus.to(dtype), copy.weight, copy.bias)]
     if ordered:
-        fused = activation is GELU and dtype != torch.float32  # there it differs by 5e-5
-        found = _ordered(X, copy.weight, copy.bias, gelu=fused)
-        activation = None if fused else activation
+        gelu = fuse and activation is GELU
+        found = _ordered(X, copy.weight, copy.bias, gelu=gelu)
+        activation = None if gelu else activation
     else:
         found = linear(X, copy.weight, copy.bias)
+    if plus is not None:
+        return [_add(found, plus)]
     if activation is not None:
         found = activation(found)
     return torch.split_with_sizes(found, [part.out_features for part in parts], dim=1)
@@ -112,6 +132,16 @@ def _ordered(X: Tensor, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> 
     name, variant = ("gelu", "none") if gelu else ("none", "")
     found: Tensor = torch.ops.mkldnn._linear_pointwise(X, weight, bias, name, [], variant)
     return found
+
+
+def _ordered_sum(X: Tensor, plus: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise.binary(X, plus, weight, bias, "add")
+    return found
+
+
+def _add(new: Tensor, X: Tensor) -> Tensor:
+    """The sum, in the memory of the first; not where autocast has made that one narrower."""
+    return new.add_(X) if new.dtype == X.dtype else new + X
 
 
 def _can_copy(parts: Sequence[nn.Linear], dtype: torch.dtype) -> bool:
@@ -138,9 +168,16 @@ def _is_there(dtype: torch.dtype) -> bool:
             copy = _Copy([layer], dtype, True)
             found = _ordered(X, copy.weight, copy.bias)
             curved = _ordered(X, copy.weight, copy.bias, gelu=True)
+            summed = _ordered_sum(X, found, copy.weight, copy.bias)
         except (RuntimeError, AttributeError, NotImplementedError, TypeError):
             return False
         near = 1e-2 if dtype.itemsize < 4 else 1e-5
-        return torch.allclose(found, layer(X), atol=near) and torch.allclose(
-            curved, gelu(layer(X)), atol=1e-2
+        expected = layer(X)
+        return all(
+            torch.allclose(result, right, atol=atol)
+            for result, right, atol in (
+                (found, expected, near),
+                (curved, gelu(expected), 1e-2),
+                (summed, 2 * expected, 2 * near),
+            )
         )

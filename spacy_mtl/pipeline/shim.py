@@ -48,11 +48,14 @@ class Costs:
 
 
 # By device, and whether the encoder reads flat. A processor computes few wordpieces in the time of a call
-# (project/benchmarks/packing.py), and large matrices fall out of its cache; for a GPU these are estimates: milliseconds
-# of launches, some 10^6 wordpieces a second.
+# (project/benchmarks/packing.py), and large matrices fall out of its cache; in bf16 they are smaller, and what threads
+# wait for each other between them is more (project/benchmarks/NOTES.md). For a GPU these are estimates: milliseconds of
+# launches, some 10^6 wordpieces a second.
 COSTS = {
     ("cpu", False): Costs(1024, 32, 0.0, flat=False),
     ("cpu", True): Costs(1024, 16, 0.5, flat=True),
+    ("cpu, low", False): Costs(4096, 32, 0.0, flat=False),
+    ("cpu, low", True): Costs(4096, 16, 0.5, flat=True),
     ("gpu", False): Costs(4096, 2048, 0.0, flat=False),
     ("gpu", True): Costs(4096, 2048, 0.0, flat=True),
 }
@@ -193,7 +196,8 @@ class EncoderShim(Shim):
         else:
             pieces = gather(split_some(range(len(docs))))
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
-        kind = "cpu" if self.device.type == "cpu" else "gpu"
+        processor = "cpu" if self.dtype is torch.float32 else "cpu, low"
+        kind = processor if self.device.type == "cpu" else "gpu"
         costs = COSTS[kind, reads_flat(encoder.model, train=again)]
         budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
         costs = replace(costs, max_batch_wordpieces=budget)

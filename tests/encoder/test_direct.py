@@ -137,11 +137,15 @@ ORDERED_NARROW = torch.bfloat16, True
 
 
 def products(
-    layers: Sequence[nn.Linear], X: torch.Tensor, copy: Any, activation: Any = None
+    layers: Sequence[nn.Linear],
+    X: torch.Tensor,
+    copy: Any,
+    activation: Any = None,
+    plus: torch.Tensor | None = None,
 ) -> Sequence[torch.Tensor]:
     dtype, ordered = copy
     with torch.inference_mode():
-        return packed._kept(layers, X, activation, dtype=dtype, ordered=ordered)
+        return packed._kept(layers, X, activation, plus, dtype=dtype, ordered=ordered)
 
 
 def expected(layer: nn.Linear, X: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -182,6 +186,28 @@ def test_an_activation_is_computed_with_the_product_or_after_it(
     X = 3 * torch.randn(64, 12)
     (found,) = products([layer], X, copy, activation)
     close(found, activation(expected(layer, X, copy[0])))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 64, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_sum_is_computed_with_the_product_or_after_it(
+    rows: int, dtype: torch.dtype, layer: nn.Linear, copy: Any
+) -> None:
+    """With it in low precision, which the sum has then; what autocast adds to fp32 stays so."""
+    X, plus = torch.randn(rows, 12), torch.randn(rows, 20).to(dtype)
+    (found,) = products([layer], X, copy, plus=plus.clone())
+    fused = copy == ORDERED_NARROW
+    assert found.dtype == (torch.bfloat16 if fused else torch.promote_types(copy[0], dtype))
+    sums = expected(layer, X, copy[0]).float() + plus.float()
+    low = torch.bfloat16 in (found.dtype, copy[0])
+    torch.testing.assert_close(found.float(), sums, atol=3e-2 if low else 1e-5, rtol=1e-2)
+
+
+def test_a_sum_after_a_plain_product(layer: nn.Linear) -> None:
+    X, plus = torch.randn(5, 12), torch.randn(5, 20)
+    with torch.inference_mode():
+        (found,) = packed._plain([layer], X, None, plus)
+    close(found, expected(layer, X, torch.float32) + plus)
 
 
 @pytest.mark.parametrize("kind", [ORDERED, ORDERED_NARROW], ids=str)
