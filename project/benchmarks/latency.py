@@ -4,7 +4,7 @@ At the same encoder weights and heads; both systems read each document in turn. 
 
     python benchmarks/latency.py
 
-Writes benchmarks/results/latency.{json,md}.
+Writes benchmarks/results/latency_{processor}.{json,md}, where processor is `amx`, `avx512_bf16` or `fp32`.
 """
 
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from corpus import LENGTHS, read, texts
+from environment import processor_kind
 from rounds import conditions, keep, quartiles, seconds, show, store, table
 from systems import ENCODER, build, copy_heads, has_factory, our_name, peer_config, trained
 
-RESULTS = Path(__file__).parent / "results" / "latency.json"
+RESULTS = Path(__file__).parent / "results" / f"latency_{processor_kind()}.json"
 KEYS = ("source", "length", "system")
 PEER = "spacy-transformers"
 

@@ -13,6 +13,8 @@ Of fewer sentences, after `lowresource-convert` with `--vars.lowresource_sentenc
 `--ner ner` takes spaCy's in the place of `biluo_ner`. `--variant NAME`, repeatable, trains these only: `VARIANTS` below
 lists them, with other passes, partners, rates, orders, frozen or mixed layers and balancers.
 
+`--precision bf16` trains and reads in it; the file's name ends in `_bf16` then.
+
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
 and names together. Writes benchmarks/results/{folder}_scores_{passes}_{ner}.{json,md} after every run, and skips
 runs that are in the JSON already.
@@ -70,7 +72,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 NOTE = """Mean and sample standard deviation over seeds, in points, at the best of the evaluations of each run; `passes`
 over the small sources at that step. All pipelines have `configs/mix.cfg`; alone: one head and its own source. `gain`:
-over the best that the task reached alone with the same seed, in any number of passes.
+over the best that the task reached alone with the same seed, in any number of passes; `worst gain`: of the two tasks,
+on average over seeds.
 """
 
 
@@ -83,6 +86,7 @@ def configure(
     passes: int,
     sizes: dict[str, int],
     ner: str,
+    precision: str = "fp32",
 ) -> tuple[Config, list[Part]]:
     """The config and what the run draws, part by part.
 
@@ -97,6 +101,7 @@ def configure(
         epochs=0,
         rate=settings.get("rate"),
         ner=ner,
+        precision=precision,
     )
     shared = config["components"]["shared_transformer"]
     for key in ("freeze_layers", "freeze_embeddings"):
@@ -178,6 +183,7 @@ def table(results: list[dict[str, Any]]) -> str:
     header = ["pipeline", "updates"]
     for task in SMALL:
         header += [TITLES[task], "seeds", "passes", "gain"]
+    header.append("worst gain")
     rows = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     alone = {task: best_alone(results, task) for task in SMALL}
     for variant, settings in VARIANTS.items():
@@ -185,19 +191,24 @@ def table(results: list[dict[str, Any]]) -> str:
         if not all_own:
             continue
         cells = ["/".join(str(r["updates"]) for r in all_own if r["seed"] == all_own[0]["seed"])]
+        worst: dict[int, list[float]] = {}
         for task in SMALL:
             key = SCORES[task]
             own = [r for r in all_own if r["task"] in (None, task) and key in r["curve"][0]]
             keys = [SCORES[t] for t in SMALL if own and SCORES[t] in own[0]["curve"][0]]
             points = {r["seed"]: best(r, keys) for r in own}
             seeds = sorted(points)
-            gains = [100 * (points[s][key] - alone[task][s]) for s in seeds if s in alone[task]]
+            gain = {s: 100 * (points[s][key] - alone[task][s]) for s in seeds if s in alone[task]}
+            for seed, value in gain.items():
+                worst.setdefault(seed, []).append(value)
             cells += [
                 spread([100 * points[s][key] for s in seeds]),
                 str(len(seeds)),
                 "/".join(f"{points[s]['passes']:.0f}" for s in seeds),
-                "" if settings.get("alone") else spread(gains),
+                "" if settings.get("alone") else spread(list(gain.values())),
             ]
+        whole = [min(values) for values in worst.values() if len(values) == len(SMALL)]
+        cells.append("" if settings.get("alone") else spread(whole))
         rows.append(f"| {' | '.join([variant, *cells])} |")
     return "\n".join(rows)
 
@@ -208,6 +219,7 @@ def main(
     evaluations: Annotated[int, typer.Option(help="In each run.")] = 4,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     ner: Annotated[str, typer.Option(help="Factory of the entity recogniser.")] = "biluo_ner",
+    precision: Annotated[str, typer.Option(help="Of our encoder: fp32 or bf16.")] = "fp32",
     variant: Annotated[
         list[str] | None, typer.Option(help="Only these; repeatable. Default: together and alone.")
     ] = None,
@@ -222,7 +234,8 @@ def main(
     for name in task or []:
         if name not in SMALL:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(SMALL)}")
-    out = ROOT / "results" / f"{folder.name}_scores_{passes}_{ner}.json"
+    suffix = "" if precision == "fp32" else f"_{precision}"
+    out = ROOT / "results" / f"{folder.name}_scores_{passes}_{ner}{suffix}.json"
     sizes = count_documents(folder)
     runs = [
         (name, only)
@@ -245,6 +258,7 @@ def main(
                 passes=own_passes,
                 sizes=sizes,
                 ner=ner,
+                precision=precision,
             )
             record |= run(config, parts, passes=own_passes, evaluations=evaluations)
             results = [*load_results(out), record]

@@ -15,6 +15,7 @@ bf16, and once more in fp32.
 import copy
 import json
 import random
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,6 +103,11 @@ batches are smaller.
 `ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {rate}) for all. spaCy's stock
 behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are
 `spacy_mtl, biluo_ner` with another balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
+"""
+
+BALANCERS_NOTE = """Points over a pipeline for each task alone, with the same seed and in the same epochs, and those of
+the task that gained least, on average over seeds; the best first. The last column is over pipelines alone that make as
+many updates with gold, with smaller batches. All have `biluo_ner`.
 """
 
 
@@ -233,19 +239,23 @@ def run_alone(task: str, *, gold_updates: int | None, **given: Any) -> dict[str,
     return {"updates": updates, "words": batcher["size"], **run(config, updates)}
 
 
-def run_system(name: str, results: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
-    """One seed of one system."""
+def run_system(
+    name: str, results: list[dict[str, Any]], *, tasks: list[str] | None = None, **given: Any
+) -> dict[str, Any]:
+    """One seed of one system. tasks: of those alone, only these."""
     settings = SYSTEMS[name]
     if "alone" not in settings:
         return run_shared(settings, **given)
     ner = settings.get("ner", "ner")
     gold: dict[str, int] = {}
     if settings["alone"] == "updates":
-        mixed = "spacy_mtl" if ner == "ner" else f"spacy_mtl, {ner}"
-        (gold,) = (r["gold_updates"] for r in results if r["system"] == mixed and r["seed"] == 0)
+        mixes = [f"spacy_mtl, {ner}", "spacy_mtl", "spacy_mtl, biluo_ner"]
+        first = {r["system"]: r["gold_updates"] for r in results if r["seed"] == 0}
+        gold = next(first[mixed] for mixed in mixes if mixed in first)
     parts = {
         task: run_alone(task, gold_updates=gold.get(task), ner=ner, **given)
         for task in settings.get("tasks", SCORES)
+        if tasks is None or task in tasks
     }
     return {
         "updates": {task: part["updates"] for task, part in parts.items()},
@@ -295,6 +305,52 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+ALONE = {  # what the balancers are compared with
+    "same epochs": "same epochs and batch size",
+    "same updates with gold": "same epochs and updates with gold",
+}
+
+
+def alone_scores(results: list[dict[str, Any]], how: str) -> dict[int, dict[str, float]]:
+    """seed -> each task's score alone, in points; names with `biluo_ner`. Seeds without all tasks are left out."""
+    found: dict[int, dict[str, float]] = {}
+    for r in results:
+        kinds = {f"alone, {how}": ("tagger", "textcat"), f"alone, biluo_ner, {how}": ("ner",)}
+        for task in kinds.get(r["system"], ()):
+            if SCORES[task] in r["scores"]:
+                found.setdefault(r["seed"], {})[task] = 100 * r["scores"][SCORES[task]]
+    return {seed: scores for seed, scores in found.items() if set(scores) == set(SCORES)}
+
+
+def balancer_table(results: list[dict[str, Any]]) -> list[str]:
+    """For each balancer what the tasks gained over a pipeline alone, seed by seed, and what the worst one did."""
+    ours = "spacy_mtl, biluo_ner"
+    names = {ours: "NormEqual", **{f"balanced: {name}": name for name in BALANCERS}}
+    gains: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for label, how in ALONE.items():
+        alone = alone_scores(results, how)
+        for r in results:
+            if r["system"] in names and r["seed"] in alone:
+                own = {task: 100 * r["scores"][key] for task, key in SCORES.items()}
+                gain = {task: own[task] - alone[r["seed"]][task] for task in SCORES}
+                gains.setdefault(r["system"], {}).setdefault(label, []).append(gain)
+    if not gains:
+        return []
+    header = ["balancer", "seeds", *TITLES.values(), *(f"worst, {label}" for label in ALONE)]
+    rows = []
+    for system, name in names.items():
+        by_label = gains.get(system, {})
+        first = by_label.get("same epochs", [])
+        cells = [spread([gain[task] for gain in first]) for task in SCORES]
+        worst = [spread([min(g.values()) for g in by_label.get(label, [])]) for label in ALONE]
+        if first:
+            mean = statistics.mean(min(gain.values()) for gain in first)
+            rows.append((mean, [name, str(len(first)), *cells, *worst]))
+    lines = ["## Balancers", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += [f"| {' | '.join(row)} |" for _, row in sorted(rows, key=lambda row: -row[0])]
+    return ["", *lines, "", BALANCERS_NOTE]
+
+
 def main(
     folder: Annotated[
         Path, typer.Argument(help="Folder with train/ and dev/ of the three corpora.")
@@ -306,6 +362,9 @@ def main(
     rate: Annotated[float | None, typer.Option(help="The encoder's highest learning rate.")] = None,
     precision: Annotated[str, typer.Option(help="Of our encoder: fp32 or bf16.")] = "fp32",
     system: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Of the systems alone, only these; repeatable.")
+    ] = None,
 ) -> None:
     """Train every system with each seed and write the table."""
     suffix = "" if rate is None else f"_rate{rate:g}"
@@ -315,6 +374,9 @@ def main(
     for name in system or []:
         if name not in SYSTEMS:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(SYSTEMS)}")
+    for name in task or []:
+        if name not in SCORES:
+            raise typer.BadParameter(f"`{name}` is none of {', '.join(SCORES)}")
     with tempfile.TemporaryDirectory() as part:
         write_part(folder, share, Path(part))
         given: dict[str, Any] = {
@@ -329,11 +391,16 @@ def main(
             results = load_results(out)  # anew: another process may fill the same file
             if any(r["system"] == name and r["seed"] == seed for r in results):
                 continue
-            found = run_system(name, results, seed=seed, **given)
+            found = run_system(name, results, tasks=task, seed=seed, **given)
             record = {"system": name, "seed": seed, **found}
             print(json.dumps(record), flush=True)
             results = [*load_results(out), record]
-            store_results(out, results, "Dev scores of a mix", [table(results), "", note])
+            store_results(
+                out,
+                results,
+                "Dev scores of a mix",
+                [table(results), "", note, *balancer_table(results)],
+            )
     print(table(load_results(out)))
 
 

@@ -1,4 +1,4 @@
-"""The picture of results/prediction.json: speeds by length, and where our time goes."""
+"""The picture of results/prediction_*.json: speeds by length, and where our time goes."""
 
 from pathlib import Path
 from typing import Any

@@ -9,8 +9,8 @@ so; `--precision fp32` is what the others compute in. No corpus is needed:
     python benchmarks/prediction.py
     python benchmarks/prediction.py --source corpus/gum/dev.spacy --length tweet --rounds 9
 
-A rerun replaces the rows of its lengths in benchmarks/results/prediction.{json,md,svg}. On a machine that is not idle,
-OMP_NUM_THREADS=1 lets it measure processor time.
+A rerun replaces the rows of its lengths in benchmarks/results/prediction_{processor}.{json,md,svg}, where processor is
+`amx`, `avx512_bf16` or `fp32`. On a machine that is not idle, OMP_NUM_THREADS=1 lets it measure processor time.
 """
 
 import statistics
@@ -24,6 +24,7 @@ import stages
 import torch
 import typer
 from corpus import LENGTHS, TASKS, Source, read, texts
+from environment import processor_kind
 from floor import BareEncoder
 from plot import plot
 from rounds import alternate, clock, conditions, keep, ratios, seconds, show, store, table
@@ -42,7 +43,7 @@ from training import load_results
 
 from spacy_mtl.encoder.precision import cpu_has_fast_bf16
 
-RESULTS = Path(__file__).parent / "results" / "prediction.json"
+RESULTS = Path(__file__).parent / "results" / f"prediction_{processor_kind()}.json"
 KEYS = ("source", "length", "system", "batch_size")
 PEER, TUNED, SINGLE = (
     "spacy-transformers",

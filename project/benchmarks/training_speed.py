@@ -10,7 +10,8 @@ news with invented tags and categories.
 
     python benchmarks/training_speed.py
 
-Writes benchmarks/results/training_speed.{json,md}.
+Writes benchmarks/results/training_speed_{processor}.{json,md}, where processor is `amx`, `avx512_bf16` or
+`fp32`.
 """
 
 import random
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 import spacy
 import typer
 from corpus import Source, read, sample
+from environment import processor_kind
 from rounds import clock, conditions, keep, ratios, show, store, table
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -36,7 +38,7 @@ from systems import (
 )
 from thinc.api import Adam
 
-RESULTS = Path(__file__).parent / "results" / "training_speed.json"
+RESULTS = Path(__file__).parent / "results" / f"training_speed_{processor_kind()}.json"
 KEYS = ("source", "kind", "system", "batch_words")
 PEER = "spacy-transformers"
 WARM = 2
