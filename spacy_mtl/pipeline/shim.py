@@ -13,6 +13,7 @@ from spacy.attrs import IDX, IS_SPACE, LENGTH, ORTH, SPACY
 from spacy.tokens import Doc
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims import Shim
+from transformers import PreTrainedModel
 
 from .. import errors
 from ..encoder import checkpoint
@@ -278,6 +279,9 @@ class EncoderShim(Shim):
         self, layers: list[torch.Tensor], dY: Array
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Where a backward pass begins, and its gradients there: at the last layer, or at all that are trained."""
+        self._switch(
+            train=True
+        )  # if layers are computed again, and somebody has predicted since the forward pass
         gradient = xp2torch(dY, device=layers[-1].device) * self._loss_scale()
         gradients = [gradient] if gradient.ndim == 2 else list(gradient)
         tops = layers[-len(gradients) :]
@@ -330,12 +334,17 @@ class EncoderShim(Shim):
             found.append(torch.cat([g.float().ravel() for g in filled]))
         return torch.stack(found) / self._loss_scale()
 
-    def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:
-        """[T, width] of the last layer, or of all if `every_layer`."""
+    def _switch(self, *, train: bool) -> PreTrainedModel:
+        """The encoder, in training mode or not."""
         model = self.require().model
         training = train and not self.is_frozen
         if model.training != training:  # it walks through all modules
             model.train(training)
+        return model
+
+    def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:
+        """[T, width] of the last layer, or of all if `every_layer`."""
+        model = self._switch(train=train)
         pooling = cast(Pooling, self.settings.pooling)
         return encode_layers(
             model,

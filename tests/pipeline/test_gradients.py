@@ -73,7 +73,9 @@ def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_encoder("bert", tmp_path_factory.mktemp("bert"), **NO_DROPOUT["bert"]))
 
 
-def make_pipeline(encoder_path: str, order: tuple[str, ...], extra: str = "") -> Language:
+def make_pipeline(
+    encoder_path: str, order: tuple[str, ...], extra: str = "", *, model: str = ""
+) -> Language:
     config = (
         f"""
 [nlp]
@@ -93,6 +95,7 @@ precision = "fp32"
 window = 10
 stride = 8
 max_batch_wordpieces = 40
+{model}
 """.replace("'", '"')
         + "".join(HEAD_CONFIG[head] for head in order)
     )
@@ -387,6 +390,25 @@ def test_annotating_the_encoder_in_a_handwritten_loop_does_not_disturb_its_step(
     nlp.update(batch, sgd=recorder, annotates=["shared_transformer", "tagger"])
     nlp.get_pipe("shared_transformer").to_bytes()
     assert_same(encoder_gradient(nlp, recorder), expected)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_annotating_the_encoder_disturbs_no_dropout(
+    checkpointing: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Layers that are computed again drop what they have dropped, though the encoder has predicted in between."""
+    path = str(make_encoder("bert", tmp_path_factory.mktemp("dropping")))
+    model = f"gradient_checkpointing = {str(checkpointing).lower()}"
+    found = []
+    for annotates in ([], ["shared_transformer"]):
+        util.fix_random_seed(0)
+        nlp = make_pipeline(path, HEADS, model=model)
+        recorder = Recorder()
+        util.fix_random_seed(0)
+        nlp.update(make_examples(nlp, HEADS), sgd=recorder, annotates=annotates)
+        nlp.get_pipe("shared_transformer").to_bytes()
+        found.append(encoder_gradient(nlp, recorder))
+    assert_same(found[1], found[0])
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
