@@ -12,9 +12,9 @@ from spacy.language import Language
 import spacy_mtl.encoder.transformer as encoder
 import spacy_mtl.pipeline.shim as shim
 
-# Functions inside the component, by stage. A stage whose function has moved is counted under `rest`.
+# Functions inside the component, by stage
 PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
-    "wordpieces": ((shim, "make_wordpieces"), (shim, "token_spans")),
+    "wordpieces": ((shim, "token_spans"), (shim, "split"), (shim, "gather")),
     "packing": ((shim, "make_windows"), (shim, "pack")),
     "forward": ((shim, "encode_layers"),),
     "pooling": ((encoder, "pool"),),
@@ -51,10 +51,7 @@ def timer(stage: str, spent: Counter[str]) -> Iterator[None]:
 @contextmanager
 def timed(module: Any, name: str, stage: str, spent: Counter[str]) -> Iterator[None]:
     """Let a module's function add its time to a stage."""
-    function: Callable[..., Any] | None = getattr(module, name, None)
-    if function is None:
-        yield
-        return
+    function: Callable[..., Any] = getattr(module, name)
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
         with timer(stage, spent):
