@@ -76,13 +76,14 @@ class _Rows(torch.autograd.Function):
         ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, spare: SpareGradient
     ) -> Tensor:
         ctx.save_for_backward(ids)
-        ctx.weight, ctx.padding, ctx.spare = weight.detach(), padding, spare  # of it, the form counts
+        ctx.like = weight.detach()
+        ctx.padding, ctx.spare = padding, spare
         return weight.index_select(0, ids)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (ids,) = ctx.saved_tensors
-        found: Tensor = ctx.spare.zeros_like(ctx.weight)
+        found: Tensor = ctx.spare.zeros_like(ctx.like)
         found.index_copy_(0, ids, gradients[0])
         if ctx.padding is not None:
             found[ctx.padding] = 0.0
