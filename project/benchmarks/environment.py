@@ -32,14 +32,9 @@ def describe() -> str:
 
 def processor_kind() -> str:
     """For the name of a file of results: the fastest bf16 that the processor has, or fp32."""
-    import torch
+    from spacy_mtl.encoder.precision import cpu_has_amx, cpu_has_fast_bf16
 
-    from spacy_mtl.encoder.precision import cpu_has_fast_bf16
-
-    probe = getattr(torch.cpu, "get_capabilities", None)
-    if probe is not None and probe().get("amx_bf16"):
-        return "amx"
-    return "avx512_bf16" if cpu_has_fast_bf16() else "fp32"
+    return "amx" if cpu_has_amx() else "avx512_bf16" if cpu_has_fast_bf16() else "fp32"
 
 
 def device() -> str:

@@ -242,7 +242,7 @@ def run_alone(task: str, *, gold_updates: int | None, **given: Any) -> dict[str,
 def run_system(
     name: str, results: list[dict[str, Any]], *, tasks: list[str] | None = None, **given: Any
 ) -> dict[str, Any]:
-    """One seed of one system. tasks: of those alone, only these."""
+    """One seed of one system. tasks: of one that is alone, only these."""
     settings = SYSTEMS[name]
     if "alone" not in settings:
         return run_shared(settings, **given)
@@ -251,11 +251,13 @@ def run_system(
     if settings["alone"] == "updates":
         mixes = [f"spacy_mtl, {ner}", "spacy_mtl", "spacy_mtl, biluo_ner"]
         first = {r["system"]: r["gold_updates"] for r in results if r["seed"] == 0}
-        gold = next(first[mixed] for mixed in mixes if mixed in first)
+        found = [first[mixed] for mixed in mixes if mixed in first]
+        if not found:
+            raise typer.BadParameter(f"`{name}` needs seed 0 of `spacy_mtl` first")
+        gold = found[0]
     parts = {
         task: run_alone(task, gold_updates=gold.get(task), ner=ner, **given)
-        for task in settings.get("tasks", SCORES)
-        if tasks is None or task in tasks
+        for task in tasks or settings.get("tasks", SCORES)
     }
     return {
         "updates": {task: part["updates"] for task, part in parts.items()},
@@ -265,6 +267,28 @@ def run_system(
         "gold_words": {task: part["gold_words"][task] for task, part in parts.items()},
         "train_words_per_s": {task: part["train_words_per_s"] for task, part in parts.items()},
     }
+
+
+def find(results: list[dict[str, Any]], name: str, seed: int) -> dict[str, Any] | None:
+    """The record of a run."""
+    return next((r for r in results if (r["system"], r["seed"]) == (name, seed)), None)
+
+
+def missing_tasks(name: str, record: dict[str, Any] | None, wanted: list[str] | None) -> list[str]:
+    """What is still to be trained, of all tasks or, alone, of those that are wanted."""
+    tasks = list(SYSTEMS[name].get("tasks", SCORES))
+    if "alone" in SYSTEMS[name] and wanted is not None:
+        tasks = [task for task in tasks if task in wanted]
+    return [task for task in tasks if record is None or SCORES[task] not in record["scores"]]
+
+
+def merged(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """One record of the tasks of both, which were trained alone."""
+    both = dict(old or {})
+    for key, value in new.items():
+        is_both = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = {**both[key], **value} if is_both else value
+    return both
 
 
 def _gains_in_fp32(own: list[dict[str, Any]]) -> list[str]:
@@ -389,12 +413,15 @@ def main(
         }
         for name, seed in [(s, n) for n in range(seeds) for s in system or SYSTEMS]:
             results = load_results(out)  # anew: another process may fill the same file
-            if any(r["system"] == name and r["seed"] == seed for r in results):
+            old = find(results, name, seed)
+            tasks = missing_tasks(name, old, task)
+            if not tasks:
                 continue
-            found = run_system(name, results, tasks=task, seed=seed, **given)
-            record = {"system": name, "seed": seed, **found}
+            new = run_system(name, results, tasks=tasks, seed=seed, **given)
+            results = load_results(out)
+            record = merged(find(results, name, seed), {"system": name, "seed": seed, **new})
             print(json.dumps(record), flush=True)
-            results = [*load_results(out), record]
+            results = [r for r in results if (r["system"], r["seed"]) != (name, seed)] + [record]
             store_results(
                 out,
                 results,

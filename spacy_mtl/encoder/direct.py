@@ -1,8 +1,8 @@
 """Prediction with encoders of the BERT family: their layers' parameters, without their modules' own code.
 
 For a short text what Python does between the matrix products takes as long as these: modules, hooks, masks, output
-classes. Here it is some ten calls a layer, and sums are written over what is not needed any more. The numbers are
-those of Hugging Face's modules. Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
+classes. Here it is some ten calls a layer. The numbers are those of Hugging Face's modules, in bf16 on a processor
+rounded once more (`packed.py`). Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
 layers) is left to the modules.
 """
 

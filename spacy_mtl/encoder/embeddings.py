@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -16,23 +16,32 @@ class SpareGradient:
     """Memory of the embedding table's last gradient, for the next one.
 
     A table's gradient is as large as the table: tens of megabytes that a processor gets from the system page by page,
-    and gives back, in each step. That takes longer than to fill them with zeros (project/benchmarks/NOTES.md).
+    and gives back, in each step. That takes longer than to fill them with zeros (project/benchmarks/NOTES.md). Who
+    holds a gradient beyond the step that it was for, without a copy, sees it change.
     """
 
     def __init__(self) -> None:
         self._kept: Tensor | None = None
 
     def keep(self, model: PreTrainedModel) -> None:
-        """Take over the gradient that the model's table has; it will be written over."""
+        """Take over the gradient that the model's table has, if `looked_up_once` made it on a processor."""
         table = model.get_input_embeddings()
-        gradient = getattr(getattr(table, "weight", None), "grad", None)
-        if gradient is not None and gradient.device.type == "cpu" and not gradient.is_sparse:
-            self._kept = gradient
+        if _is_plain(table) and table.weight.device.type == "cpu":
+            self._kept = table.weight.grad
+
+    def drop(self) -> None:
+        """Give the memory back."""
+        self._kept = None
 
     def zeros_like(self, weight: Tensor) -> Tensor:
         """Zeros, in the memory that was kept if there is some of that form."""
         kept, self._kept = self._kept, None
-        if kept is None or kept.shape != weight.shape or kept.dtype != weight.dtype:
+        alike = kept is not None and (kept.shape, kept.dtype, kept.device) == (
+            weight.shape,
+            weight.dtype,
+            weight.device,
+        )
+        if kept is None or not alike:
             return torch.zeros_like(weight, memory_format=torch.contiguous_format)
         return kept.zero_()
 
@@ -52,7 +61,6 @@ def looked_up_once(
     if not batches or not torch.is_grad_enabled() or not _is_plain(table):
         yield
         return
-    assert isinstance(table, nn.Embedding)
     device = table.weight.device
     unique = np.unique(np.concatenate([batch.ids.ravel() for batch in batches]))
     ids = torch.from_numpy(unique).to(device, non_blocking=True)
@@ -90,7 +98,7 @@ class _Rows(torch.autograd.Function):
         return found, None, None, None
 
 
-def _is_plain(table: nn.Module) -> bool:
+def _is_plain(table: nn.Module) -> TypeGuard[nn.Embedding]:
     return (
         type(table) is nn.Embedding
         and table.weight.requires_grad

@@ -7,7 +7,7 @@ fp32 on Intel's, for which the plain product is made (project/benchmarks/NOTES.m
 
 **Precision.** Autocast keeps the weights in fp32 and makes them narrower for each batch: for a short text that takes
 longer than its products do. Where oneDNN can, what follows a product in low precision is computed with it: the
-activation, or the sum with the layer's input. That is rounded to low precision then, as in a model that is so as a
+activation, and in bf16 the sum with the layer's input. That is rounded to bf16 then, as in a model that is so as a
 whole; autocast keeps it in fp32, and takes an eighth longer.
 
 Each costs a copy of the weights, made when it is first needed, and made again when the weights have changed.
@@ -112,11 +112,10 @@ def _kept(
     if copy is None or copy.state != state_of(parts):
         copy = copies[dtype, ordered] = _Copy(parts, dtype, ordered)
     X = X.to(dtype)
-    fuse = ordered and dtype != torch.float32  # there gelu differs by 5e-5
-    if fuse and plus is not None:
+    if ordered and plus is not None and dtype == torch.bfloat16:  # in fp16 it might overflow
         return [_ordered_sum(X, plus.to(dtype), copy.weight, copy.bias)]
     if ordered:
-        gelu = fuse and activation is GELU
+        gelu = activation is GELU and dtype != torch.float32  # there it differs by 5e-5
         found = _ordered(X, copy.weight, copy.bias, gelu=gelu)
         activation = None if gelu else activation
     else:

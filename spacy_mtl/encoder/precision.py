@@ -16,14 +16,18 @@ def cpu_is_amd() -> bool:
     return bool(_cpu_features().get("sse4a"))
 
 
+def cpu_has_amx() -> bool:
+    """True for processors whose matrix unit multiplies bf16 numbers."""
+    return bool(_cpu_features().get("amx_bf16"))
+
+
 def cpu_has_fast_bf16() -> bool:
     """True where bf16 matrix products are faster than fp32 ones: with AMX, and with AVX512-BF16 on AMD (since Zen 4).
 
     AVX512-BF16 of Intel's without AMX multiplies no more numbers at a time than fp32 does, and was slower where we
     measured (`project/benchmarks/precision.py`).
     """
-    features = _cpu_features()
-    return bool(features.get("amx_bf16") or (features.get("avx512_bf16") and cpu_is_amd()))
+    return cpu_has_amx() or (bool(_cpu_features().get("avx512_bf16")) and cpu_is_amd())
 
 
 def _cpu_features() -> Mapping[str, Any]:

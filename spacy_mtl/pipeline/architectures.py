@@ -38,7 +38,7 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
         overlapping windows. Default: 256, or what the encoder can read if that is less.
     stride: how far neighbouring windows are apart at most. Default: seven eighths of the window.
     max_batch_wordpieces: most wordpieces in one call of the encoder; it bounds the memory that prediction needs.
-        Default: 1,024 on a processor in fp32, where more would be slower, else 4,096.
+        Default: 4,096 on a GPU and on a processor that computes in bf16 with AMX; else 1,024, as more would be slower.
     freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.
     freeze_embeddings: whether to freeze the embeddings. Default: false.
     gradient_checkpointing: save memory in training by computing the forward pass of each layer twice.

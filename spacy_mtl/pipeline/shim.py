@@ -27,7 +27,7 @@ from ..encoder.huggingface import (
 )
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze
 from ..encoder.packed import forget
-from ..encoder.precision import LossScale, resolve_precision
+from ..encoder.precision import LossScale, cpu_has_amx, resolve_precision
 from ..encoder.transformer import count_layers, encode_layers
 from ..text.cache import WordpieceCache
 from ..text.packing import pack
@@ -49,14 +49,14 @@ class Costs:
 
 
 # By device, and whether the encoder reads flat. A processor computes few wordpieces in the time of a call
-# (project/benchmarks/packing.py), and large matrices fall out of its cache; in bf16 they are smaller, and what threads
-# wait for each other between them is more (project/benchmarks/NOTES.md). For a GPU these are estimates: milliseconds of
-# launches, some 10^6 wordpieces a second.
+# (project/benchmarks/packing.py), and large matrices fall out of its cache. In bf16 with AMX it computes so fast that
+# threads wait for each other longer, unless matrices are large (project/benchmarks/NOTES.md). For a GPU these are
+# estimates: milliseconds of launches, some 10^6 wordpieces a second.
 COSTS = {
     ("cpu", False): Costs(1024, 32, 0.0, flat=False),
     ("cpu", True): Costs(1024, 16, 0.5, flat=True),
-    ("cpu, low", False): Costs(4096, 32, 0.0, flat=False),
-    ("cpu, low", True): Costs(4096, 16, 0.5, flat=True),
+    ("amx", False): Costs(4096, 32, 0.0, flat=False),
+    ("amx", True): Costs(4096, 16, 0.5, flat=True),
     ("gpu", False): Costs(4096, 2048, 0.0, flat=False),
     ("gpu", True): Costs(4096, 2048, 0.0, flat=True),
 }
@@ -159,6 +159,7 @@ class EncoderShim(Shim):
         self.encoder = encoder
         self._model = encoder.model
         self._pieces = WordpieceCache()
+        self._spare.drop()
 
     def require(self) -> HuggingFaceEncoder:
         """The encoder. Raises ConfigError if it has not been loaded."""
@@ -197,7 +198,7 @@ class EncoderShim(Shim):
         else:
             pieces = gather(split_some(range(len(docs))))
         windows = make_windows(pieces.doc_lengths, window=self.window, stride=self.stride)
-        processor = "cpu" if self.dtype is torch.float32 else "cpu, low"
+        processor = "amx" if self.dtype is torch.bfloat16 and cpu_has_amx() else "cpu"
         kind = processor if self.device.type == "cpu" else "gpu"
         costs = COSTS[kind, reads_flat(encoder.model, train=again)]
         budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
@@ -401,6 +402,7 @@ class EncoderShim(Shim):
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
         """Use other values, such as an optimizer's averages, for the parameters inside the context."""
         named = {} if self.encoder is None else dict(self.encoder.model.named_parameters())
+        self._spare.drop()  # an evaluation wants the memory
         backup = {}
         for name, parameter in named.items():
             if (self.id, name) in params:
@@ -427,6 +429,7 @@ class EncoderShim(Shim):
         device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
         self.encoder.model.to(device)
         self.dtype = resolve_precision(self.settings.precision, device)
+        self._spare.drop()
 
     def to_bytes(self) -> bytes:
         """Settings and files in msgpack."""

@@ -203,6 +203,33 @@ def test_a_sum_is_computed_with_the_product_or_after_it(
     torch.testing.assert_close(found.float(), sums, atol=3e-2 if low else 1e-5, rtol=1e-2)
 
 
+def test_a_sum_in_fp16_stays_out_of_it(layer: nn.Linear) -> None:
+    """It might be too large for fp16."""
+    if not packed._is_there(torch.float16):
+        pytest.skip("this processor, or this torch, has no ordered weights in fp16")
+    plus = torch.full((5, 20), 1e5)
+    (found,) = products([layer], torch.randn(5, 12), (torch.float16, True), plus=plus)
+    assert found.isfinite().all()
+
+
+def _missing(*_: Any) -> torch.Tensor:
+    raise AttributeError("'_linear_pointwise' has no overload 'binary'")
+
+
+def _wrong(X: torch.Tensor, plus: torch.Tensor, *_: Any) -> torch.Tensor:
+    return plus + 1
+
+
+@pytest.mark.parametrize("broken", [_missing, _wrong])
+def test_without_its_sum_the_order_is_not_used(
+    broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packed._is_there(torch.float32):
+        pytest.skip("this processor, or this torch, has no ordered weights")
+    monkeypatch.setattr(packed, "_ordered_sum", broken)
+    assert not packed._is_there.__wrapped__(torch.float32)
+
+
 def test_a_sum_after_a_plain_product(layer: nn.Linear) -> None:
     X, plus = torch.randn(5, 12), torch.randn(5, 20)
     with torch.inference_mode():

@@ -137,12 +137,28 @@ def test_gradients_of_two_batches_add_up_beside_a_spare_one(
     torch.testing.assert_close(summed, sum(parts))
 
 
-def test_memory_of_another_form_is_not_used(family_dir: Callable[[str], Path]) -> None:
+def test_memory_of_another_form_or_place_is_not_used(family_dir: Callable[[str], Path]) -> None:
     model, spare = load(family_dir("bert")).eval(), SpareGradient()
     table = model.get_input_embeddings().weight
     spare.keep(model)  # there is no gradient yet
     assert not spare.zeros_like(table).any()
-    table.grad = torch.ones_like(table)
+    for other in (torch.ones(3, 4), table.detach().double(), table.detach().to("meta")):
+        table.grad = torch.ones_like(table)
+        spare.keep(model)
+        found = spare.zeros_like(other)
+        assert (found.shape, found.dtype, found.device) == (other.shape, other.dtype, other.device)
+
+
+def test_only_gradients_that_are_made_here_are_kept(family_dir: Callable[[str], Path]) -> None:
+    model, spare = load(family_dir("bert")).eval(), SpareGradient()
+    table = model.get_input_embeddings()
+    kept = table.weight.grad = torch.ones_like(table.weight)
+    for change in (lambda: spare.keep(model), spare.drop):
+        change()
+    assert spare.zeros_like(table.weight).data_ptr() != kept.data_ptr()
+    table.scale_grad_by_freq = True
     spare.keep(model)
-    other = torch.ones(3, 4)
-    assert spare.zeros_like(other).shape == (3, 4)
+    assert spare.zeros_like(table.weight).data_ptr() != kept.data_ptr()
+    table.scale_grad_by_freq = False
+    spare.keep(model)
+    assert spare.zeros_like(table.weight).data_ptr() == kept.data_ptr()

@@ -73,3 +73,29 @@ def test_other_errors_are_not_tried_again(nlp: Language, monkeypatch: pytest.Mon
     with pytest.raises(RuntimeError, match="something else"):
         nlp(LONG)
     assert shared(nlp).shim.budget is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_amx", "device", "expected"),
+    [
+        (torch.float32, True, "cpu", 1024),
+        (torch.bfloat16, False, "cpu", 1024),
+        (torch.bfloat16, True, "cpu", 4096),
+        (torch.float16, True, "cpu", 1024),
+        (torch.bfloat16, False, "cuda", 4096),
+    ],
+)
+def test_how_much_a_call_holds_if_nobody_says(
+    precision: torch.dtype,
+    has_amx: bool,
+    device: str,
+    expected: int,
+    encoder_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nlp = make_nlp(encoder_path)
+    shim = shared(nlp).shim
+    monkeypatch.setattr(shim, "dtype", precision)
+    monkeypatch.setattr(shims, "cpu_has_amx", lambda: has_amx)
+    monkeypatch.setattr(shims.EncoderShim, "device", property(lambda self: torch.device(device)))
+    assert shim.prepare([nlp.make_doc(TEXTS[0])]).budget == expected

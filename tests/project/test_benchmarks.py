@@ -50,6 +50,57 @@ def test_a_few_long_texts_have_the_length_exactly(load: Load) -> None:
     assert [len(t.split()) for t in corpus.texts(source, length=9, total=18, seed=0)] == [9, 9]
 
 
+def record(system: str, seed: int, **points: float) -> dict[str, Any]:
+    """Of a run of the mix, with these scores by task."""
+    keys = {"tagger": "tag_acc", "ner": "ents_f", "textcat": "cats_micro_f"}
+    return {
+        "system": system,
+        "seed": seed,
+        "scores": {keys[task]: value / 100 for task, value in points.items()},
+    }
+
+
+def test_a_run_alone_is_done_when_all_of_its_tasks_are(load: Load) -> None:
+    mix = load("mix_scores")
+    alone = "alone, same epochs and batch size"
+    assert mix.missing_tasks(alone, None, None) == ["tagger", "ner", "textcat"]
+    assert mix.missing_tasks(alone, None, ["textcat", "tagger"]) == ["tagger", "textcat"]
+    first = record(alone, 0, tagger=90, textcat=80)
+    assert mix.missing_tasks(alone, first, ["tagger"]) == []
+    assert mix.missing_tasks(alone, first, None) == ["ner"]
+    both = mix.merged(first, record(alone, 0, ner=50))
+    assert both == record(alone, 0, tagger=90, textcat=80, ner=50)
+    assert mix.missing_tasks(alone, both, None) == []
+    assert mix.merged(None, first) == first
+    names = "alone, biluo_ner, same epochs and batch size"
+    assert mix.missing_tasks(names, None, ["tagger"]) == []  # it has none
+    assert mix.missing_tasks("spacy_mtl", None, ["ner"]) == ["tagger", "ner", "textcat"]
+
+
+def test_balancers_stand_in_the_order_of_their_worst_task(load: Load) -> None:
+    mix = load("mix_scores")
+    alone, names = (
+        "alone, same epochs and batch size",
+        "alone, biluo_ner, same epochs and batch size",
+    )
+    results = [record(alone, seed, tagger=90, textcat=80) for seed in (0, 1)]
+    results += [record(names, seed, ner=50) for seed in (0, 1)]
+    results += [
+        record("spacy_mtl, biluo_ner", 0, tagger=91, ner=49, textcat=80),
+        record("spacy_mtl, biluo_ner", 1, tagger=91, ner=51, textcat=77),
+        record("balanced: plain sum", 0, tagger=90.5, ner=52, textcat=79),
+        record("balanced: plain sum", 2, tagger=10, ner=10, textcat=10),  # nothing to compare with
+        record("balanced: GradNorm", 2, tagger=10, ner=10, textcat=10),
+    ]
+    lines = [line for line in mix.balancer_table(results) if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in cells] == ["balancer", "plain sum", "NormEqual"]
+    assert cells[1] == ["plain sum", "1", "0.50", "2.00", "-1.00", "-1.00", "-"]
+    assert cells[2][1] == "2"
+    assert cells[2][-2] == "-2.00 ± 1.41"  # -1 and -3
+    assert mix.balancer_table(results[:4]) == []
+
+
 def test_systems_run_in_turn_and_the_warm_up_does_not_count(load: Load) -> None:
     calls: list[str] = []
     systems = {name: (lambda name=name: calls.append(name)) for name in "ab"}
@@ -149,10 +200,14 @@ def test_gains_are_over_the_best_that_a_task_reached_alone_with_that_seed(load: 
     assert module.best_alone(both, "ner") == {}
     rows = module.table(both).splitlines()
     assert rows[2] == (
-        "| together | 7 | 55.00 ± 21.21 | 2 | 12/6 | 7.50 ± 3.54 | 25.00 ± 7.07 | 2 | 12/6 | - |"
+        "| together | 7 | 55.00 ± 21.21 | 2 | 12/6 | 7.50 ± 3.54 | 25.00 ± 7.07 | 2 | 12/6 | - | - |"
     )
-    assert rows[3] == "| alone | 7 | 45.00 ± 21.21 | 2 | 6/6 |  | - | 0 |  |  |"
-    assert rows[4] == "| alone, two times the passes | 7 | 35.00 | 1 | 6 |  | - | 0 |  |  |"
+    assert rows[3] == "| alone | 7 | 45.00 ± 21.21 | 2 | 6/6 |  | - | 0 |  |  |  |"
+    assert rows[4] == "| alone, two times the passes | 7 | 35.00 | 1 | 6 |  | - | 0 |  |  |  |"
+    both += [run("alone", "ner", 0, {"ents_f": 0.25}), run("alone", "ner", 1, {"ents_f": 0.15})]
+    assert (
+        module.table(both).splitlines()[2].endswith("| 5.00 ± 0.00 | 5.00 ± 0.00 |")
+    )  # not tags' 7.5
 
 
 def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
