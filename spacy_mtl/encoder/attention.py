@@ -67,13 +67,19 @@ class FlatRow:
 
     @classmethod
     def of(
-        cls, model: PreTrainedModel, batches: Sequence[MicroBatch], device: torch.device
+        cls,
+        model: PreTrainedModel,
+        batches: Sequence[MicroBatch],
+        device: torch.device,
+        *,
+        multiple: int = 1,
     ) -> "FlatRow":
+        """multiple: see `Group.of`."""
         inside = [_inside(batch) for batch in batches]
         ids = np.concatenate([batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)])
         positions = np.concatenate([kept.nonzero()[1] for kept in inside]) + _first_position(model)
         moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
-        groups = [Group.of(kept, device) for kept in inside]
+        groups = [Group.of(kept, device, multiple=multiple) for kept in inside]
         return cls(moved[0], moved[1], groups)
 
 
@@ -108,38 +114,66 @@ def _first_position(model: PreTrainedModel) -> int:
 class Group:
     """Windows that attend to themselves in one call.
 
-    n: their wordpieces. shape: rows, and length of the longest. source: [rows * longest] the wordpiece that stands
-    there, any for padding; kept: [n] the inverse; mask: [rows, 1, 1, longest] false for padding. These are None if all
-    windows are of one length.
+    n: their wordpieces. shape: rows, and length of the longest. n_keys: of a row, padding included. source: [rows *
+    longest] the wordpiece that stands there as a query, any for padding; kept: [n] the inverse; None if all windows are
+    of one length. keys: [rows * n_keys] the wordpiece that stands there as a key, any for padding; mask: [rows, 1, 1,
+    n_keys] false for padding; None if there is none.
     """
 
     n: int
     shape: tuple[int, int]
+    n_keys: int
     source: Tensor | None = None
     kept: Tensor | None = None
+    keys: Tensor | None = None
     mask: Tensor | None = None
 
     @classmethod
-    def of(cls, inside: Bools, device: torch.device) -> "Group":
-        """inside: [rows, longest] false for padding."""
+    def of(cls, inside: Bools, device: torch.device, *, multiple: int = 1) -> "Group":
+        """inside: [rows, longest] false for padding. multiple: of what the number of keys is to be one."""
         rows, longest = inside.shape
-        n = int(inside.sum())
-        if n == rows * longest:
-            return cls(n, (rows, longest))
-        source = np.where(inside.ravel(), np.cumsum(inside.ravel()) - 1, 0)
-        kept = np.flatnonzero(inside)
-        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (source, kept, inside)]
-        return cls(n, (rows, longest), moved[0], moved[1], moved[2][:, None, None, :])
+        n, n_keys = int(inside.sum()), -(-longest // multiple) * multiple
+        if n == rows * n_keys:
+            return cls(n, (rows, longest), n_keys)
+        wider = np.zeros((rows, n_keys), dtype=bool)
+        wider[:, :longest] = inside
+        keys = _wordpieces(wider)
+        queries = None if n == rows * longest else (keys.reshape(rows, n_keys)[:, :longest].ravel())
+        kept = None if queries is None else np.flatnonzero(inside)
+
+        def move(array: Any) -> Tensor:
+            return torch.from_numpy(array).to(device, non_blocking=True)
+
+        return cls(
+            n,
+            (rows, longest),
+            n_keys,
+            source=None if queries is None else move(np.ascontiguousarray(queries)),
+            kept=None if kept is None else move(kept),
+            keys=move(keys),
+            mask=move(wider)[:, None, None, :],
+        )
 
     def spread(self, flat: Tensor) -> Tensor:
-        """[n, heads, size] to [rows, heads, longest, size]. Padding repeats a wordpiece: the mask hides it."""
+        """Queries: [n, heads, size] to [rows, heads, longest, size]."""
         taken = flat if self.source is None else _take(flat, self.source)
         return taken.view(*self.shape, *flat.shape[1:]).transpose(1, 2)
+
+    def spread_keys(self, flat: Tensor) -> Tensor:
+        """Keys or values: [n, heads, size] to [rows, heads, n_keys, size]. The mask hides what stands for padding."""
+        taken = flat if self.keys is None else _take(flat, self.keys)
+        return taken.view(self.shape[0], self.n_keys, *flat.shape[1:]).transpose(1, 2)
 
     def gather(self, spread: Tensor) -> Tensor:
         """The inverse of `spread`."""
         flat = spread.transpose(1, 2).flatten(0, 1)
         return flat if self.kept is None else _take(flat, self.kept)
+
+
+def _wordpieces(inside: Bools) -> Any:
+    """[rows * longest] which wordpiece stands there; the first for padding."""
+    flat = inside.ravel()
+    return np.where(flat, np.cumsum(flat) - 1, 0)
 
 
 def attend(
@@ -156,9 +190,15 @@ def attend(
     sizes = [group.n for group in groups]
     # the gradients of slices would each be as long as the whole
     parts = zip(*(torch.split_with_sizes(x, sizes) for x in (query, key, value)), strict=True)
-    for group, part in zip(groups, parts, strict=True):
-        q, k, v = (group.spread(x) for x in part)
-        attended = scaled_dot_product_attention(q, k, v, group.mask, dropout, scale=scale)
+    for group, (q, k, v) in zip(groups, parts, strict=True):
+        attended = scaled_dot_product_attention(
+            group.spread(q),
+            group.spread_keys(k),
+            group.spread_keys(v),
+            group.mask,
+            dropout,
+            scale=scale,
+        )
         found.append(group.gather(attended))
     return torch.cat(found) if len(found) > 1 else found[0]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_mtl.encoder.attention import encode_flat, reads_flat, runs
+from spacy_mtl.encoder.attention import Group, attend, encode_flat, reads_flat, runs
 from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.encoder.layers import checkpoint_layers
 from spacy_mtl.types import MicroBatch
@@ -76,3 +76,46 @@ def test_more_wordpieces_than_the_encoder_has_positions_fit_into_one_call(
     model = load(family_dir("bert"))
     (found,) = encode_flat(model, [batch(*[100] * 5)], CPU, every=False)
     assert found.shape == (500, 32)  # it has 128
+
+
+def group(*lengths: int, multiple: int) -> Group:
+    inside = np.arange(max(lengths))[None, :] < np.array(lengths)[:, None]
+    return Group.of(inside, CPU, multiple=multiple)
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 16])
+@pytest.mark.parametrize("lengths", [[(7, 7)], [(8, 8, 8)], [(9, 4, 1)], [(16,), (5, 4), (1,)]])
+def test_attention_is_the_same_whatever_the_number_of_keys(
+    lengths: list[tuple[int, ...]], multiple: int
+) -> None:
+    """Values, and gradients of queries, keys and values, are those of each window by itself."""
+    groups = [group(*some, multiple=multiple) for some in lengths]
+    n = sum(map(sum, lengths))
+    parts = [torch.randn(n, 2, 4, requires_grad=True) for _ in range(3)]
+    found = attend(groups, *parts)
+    ends = np.cumsum([length for some in lengths for length in some])
+    alone = torch.cat(
+        [
+            attend([group(end - start, multiple=1)], *(x[start:end] for x in parts))
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
+    )
+    torch.testing.assert_close(found, alone)
+    weights = torch.randn_like(found)
+    gradients = [torch.autograd.grad((Y * weights).sum(), parts) for Y in (found, alone)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_number_of_keys_is_a_multiple_of_what_was_asked() -> None:
+    equal, unequal, whole = (
+        group(9, 9, multiple=16),
+        group(9, 4, multiple=16),
+        group(16, 16, multiple=16),
+    )
+    assert [g.n_keys for g in (equal, unequal, whole)] == [16, 16, 16]
+    assert equal.source is None  # the queries need no padding
+    assert unequal.source is not None
+    assert whole.mask is None
+    assert equal.mask is not None
+    assert equal.mask.shape == (2, 1, 1, 16)
+    assert equal.mask.sum() == 18

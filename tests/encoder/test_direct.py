@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from spacy_mtl.encoder import packed
+from spacy_mtl.encoder import direct, packed
 from spacy_mtl.encoder.attention import encode_flat, reads_flat
 from spacy_mtl.encoder.direct import DirectEncoder
 from spacy_mtl.types import MicroBatch
@@ -363,6 +363,13 @@ def test_only_calls_with_few_rows_use_ordered_weights_in_fp32_but_on_amd(
     monkeypatch.setattr(packed, "cpu_is_amd", lambda: True)
     both(model, [batch(*[100] * 3)])
     assert set(rows) == {13, 300}
+
+
+@pytest.mark.parametrize(("low", "expected"), [(torch.bfloat16, 16), (torch.float16, 1), (None, 1)])
+def test_only_bf16_pads_keys(low: torch.dtype | None, expected: int) -> None:
+    with torch.autocast("cpu", low, enabled=low is not None):
+        assert direct._multiple_of_keys(CPU) == expected
+        assert direct._multiple_of_keys(torch.device("cuda")) == 1
 
 
 @pytest.mark.parametrize("family", sorted(FLAT))
