@@ -137,22 +137,16 @@ class Group:
             return cls(n, (rows, longest), n_keys)
         wider = np.zeros((rows, n_keys), dtype=bool)
         wider[:, :longest] = inside
-        keys = _wordpieces(wider)
-        queries = None if n == rows * longest else (keys.reshape(rows, n_keys)[:, :longest].ravel())
-        kept = None if queries is None else np.flatnonzero(inside)
+        places = np.where(wider, np.cumsum(wider).reshape(wider.shape) - 1, 0)
 
         def move(array: Any) -> Tensor:
             return torch.from_numpy(array).to(device, non_blocking=True)
 
-        return cls(
-            n,
-            (rows, longest),
-            n_keys,
-            source=None if queries is None else move(np.ascontiguousarray(queries)),
-            kept=None if kept is None else move(kept),
-            keys=move(keys),
-            mask=move(wider)[:, None, None, :],
-        )
+        keys, mask = move(places.ravel()), move(wider)[:, None, None, :]
+        if n == rows * longest:
+            return cls(n, (rows, longest), n_keys, keys=keys, mask=mask)
+        source, kept = move(places[:, :longest].flatten()), move(np.flatnonzero(inside))
+        return cls(n, (rows, longest), n_keys, source, kept, keys, mask)
 
     def spread(self, flat: Tensor) -> Tensor:
         """Queries: [n, heads, size] to [rows, heads, longest, size]."""
@@ -168,12 +162,6 @@ class Group:
         """The inverse of `spread`."""
         flat = spread.transpose(1, 2).flatten(0, 1)
         return flat if self.kept is None else _take(flat, self.kept)
-
-
-def _wordpieces(inside: Bools) -> Any:
-    """[rows * longest] which wordpiece stands there; the first for padding."""
-    flat = inside.ravel()
-    return np.where(flat, np.cumsum(flat) - 1, 0)
 
 
 def attend(
