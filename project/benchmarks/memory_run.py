@@ -117,16 +117,16 @@ def grow(folder: str, names: list[str], total: int, seed: int) -> dict[str, Any]
     """Words per second and memory while one stream of tweets and paragraphs goes on: at 1,000, 10,000, ... words."""
     (nlp,), result = load(folder, names)
     stretch = documents(folder, length=60, total=total, seed=seed)
-    marks, words, mark = [], 0, min(1_000, total)
+    marks, words, mark = [], 0, 1_000
     start, at_start = time.process_time(), 0
-    for doc in nlp.pipe(iter(stretch), batch_size=BATCH):
+    for i, doc in enumerate(nlp.pipe(iter(stretch), batch_size=BATCH), 1):
         words += len(doc)
-        if words >= mark:
+        if words >= mark or i == len(stretch):  # the last ones may be a few words less than `total`
             now = time.process_time()
             speed = (words - at_start) / (now - start)
             marks.append({"words": words, "words_per_s": round(speed), "rss_mb": rss_mb()})
             start, at_start = now, words
-            mark = max(min(mark * 10, total), words + 1)
+            mark *= 10
     return {**result, "marks": marks, "peak_mb": peak_mb(), "strings": len(nlp.vocab.strings)}
 
 
