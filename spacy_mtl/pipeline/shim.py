@@ -280,9 +280,8 @@ class EncoderShim(Shim):
         self, layers: list[torch.Tensor], dY: Array
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Where a backward pass begins, and its gradients there: at the last layer, or at all that are trained."""
-        self._switch(
-            train=True
-        )  # if layers are computed again, and somebody has predicted since the forward pass
+        # layers may be computed again, and somebody may have predicted since the forward pass
+        self._switch(train=True)
         gradient = xp2torch(dY, device=layers[-1].device) * self._loss_scale()
         gradients = [gradient] if gradient.ndim == 2 else list(gradient)
         tops = layers[-len(gradients) :]
