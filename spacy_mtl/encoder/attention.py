@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from ..types import Bools, MicroBatch
 from .layers import is_checkpointed
+from .packed import compiled_rows
 
 _FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
@@ -59,8 +60,13 @@ def runs(batches: Sequence[MicroBatch], budget: int) -> Iterator[list[MicroBatch
 
 @dataclass(frozen=True)
 class FlatRow:
-    """Some micro-batches as one row. ids, positions: [wordpieces], as the encoder's tables have them."""
+    """Some micro-batches as one row.
 
+    n: their wordpieces. ids, positions: [n or more], as the encoder's tables have them; what is over is computed for
+    nothing, see `compiled_rows`.
+    """
+
+    n: int
     ids: Tensor
     positions: Tensor
     groups: "list[Group]"
@@ -78,9 +84,11 @@ class FlatRow:
         inside = [_inside(batch) for batch in batches]
         ids = np.concatenate([batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)])
         positions = np.concatenate([kept.nonzero()[1] for kept in inside]) + _first_position(model)
-        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
+        over = compiled_rows(len(ids), device) - len(ids)
+        filled = [np.pad(x, (0, over), mode="edge") for x in (ids, positions)]
+        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in filled]
         groups = [Group.of(kept, device, multiple=multiple) for kept in inside]
-        return cls(moved[0], moved[1], groups)
+        return cls(len(ids), moved[0], moved[1], groups)
 
 
 def encode_flat(
@@ -97,7 +105,7 @@ def encode_flat(
             output_hidden_states=every,
         )
     below = output.hidden_states[:-1] if every else ()
-    return [layer[0] for layer in (*below, output.last_hidden_state)]
+    return [layer[0, : flat.n] for layer in (*below, output.last_hidden_state)]
 
 
 def _inside(batch: MicroBatch) -> Bools:
@@ -173,12 +181,13 @@ def attend(
     dropout: float = 0.0,
     scale: float | None = None,
 ) -> Tensor:
-    """Attention within each window. All are [wordpieces, heads, size]."""
+    """Attention within each window. All are [wordpieces, heads, size]; zeros for those at the end that are in none."""
     found = []
     sizes = [group.n for group in groups]
+    over = len(query) - sum(sizes)
     # the gradients of slices would each be as long as the whole
-    parts = zip(*(torch.split_with_sizes(x, sizes) for x in (query, key, value)), strict=True)
-    for group, (q, k, v) in zip(groups, parts, strict=True):
+    split = (torch.split_with_sizes(x, [*sizes, over]) for x in (query, key, value))
+    for group, (q, k, v) in zip(groups, zip(*split, strict=True), strict=False):
         attended = scaled_dot_product_attention(
             group.spread(q),
             group.spread_keys(k),
@@ -188,6 +197,8 @@ def attend(
             scale=scale,
         )
         found.append(group.gather(attended))
+    if over:
+        found.append(found[0].new_zeros((over, *found[0].shape[1:])))
     return torch.cat(found) if len(found) > 1 else found[0]
 
 

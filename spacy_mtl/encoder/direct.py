@@ -132,7 +132,7 @@ class DirectEncoder:
         for layer in self.layers:
             X = layer(X, flat.groups, products)
             found.append(X)
-        return found if every else found[-1:]
+        return [X[: flat.n] for X in (found if every else found[-1:])]
 
 
 def _multiple_of_keys(device: torch.device) -> int:

@@ -11,6 +11,9 @@ activation, and in bf16 the sum with the layer's input. That is rounded to bf16 
 whole; autocast keeps it in fp32, and takes an eighth longer.
 
 Each costs a copy of the weights, made when it is first needed, and made again when the weights have changed.
+
+**Rows.** oneDNN compiles a product anew for each number of rows, which takes several times as long as the product
+does. So numbers of rows are rounded up to a few.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +32,8 @@ GELU: Activation = torch.ops.aten.gelu_
 FEW_ROWS = 256
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
 _ROWS = 64  # that the order is best for
+_LEAST_STEP = 16  # rows of a tile of AMX's
+_STEPS = 64  # between nothing and a power of two
 
 
 class Products(Protocol):
@@ -65,11 +70,31 @@ def products_for(parts: Sequence[nn.Linear], n_rows: int) -> Products:
     device = parts[0].weight.device.type
     low = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if low else torch.float32
-    pays = low or n_rows <= FEW_ROWS or cpu_is_amd()
-    ordered = device == "cpu" and pays and _is_there(dtype)
+    ordered = device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
     if (low or ordered) and _can_copy(parts, dtype):
         return partial(_kept, dtype=dtype, ordered=ordered)
     return _plain
+
+
+def compiled_rows(n_rows: int, device: torch.device) -> int:
+    """How many rows to compute where so many are wanted: a multiple of 16, of 512 and more up to 1/32 above.
+
+    oneDNN keeps what it has compiled for 1,024 shapes; one of a new number of rows costs, in bf16 with AMX, 0.4 ms for
+    20 rows and 2 to 8 ms for 500 to 4,000, where the product itself takes 0.06 to 2 (project/benchmarks/NOTES.md). As
+    many as there are on other devices, and where MKL computes fp32.
+    """
+    if device.type != "cpu":
+        return n_rows
+    low = torch.is_autocast_enabled("cpu")
+    if not low and (torch.is_grad_enabled() or not _order_pays(n_rows)):
+        return n_rows
+    step = max(_LEAST_STEP, (1 << n_rows.bit_length()) // _STEPS)
+    return -(-n_rows // step) * step
+
+
+def _order_pays(n_rows: int) -> bool:
+    """Of weights in fp32."""
+    return n_rows <= FEW_ROWS or cpu_is_amd()
 
 
 def state_of(parts: Sequence[nn.Linear]) -> tuple[Any, ...]:

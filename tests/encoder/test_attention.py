@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_mtl.encoder import attention
 from spacy_mtl.encoder.attention import Group, attend, encode_flat, reads_flat, runs
 from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.encoder.layers import checkpoint_layers
@@ -119,3 +120,38 @@ def test_the_number_of_keys_is_a_multiple_of_what_was_asked() -> None:
     assert equal.mask is not None
     assert equal.mask.shape == (2, 1, 1, 16)
     assert equal.mask.sum() == 18
+
+
+def test_rows_beyond_the_windows_get_zeros_and_no_gradient() -> None:
+    groups = [group(5, 5, multiple=1), group(3, 2, multiple=1)]
+    parts = [torch.randn(19, 2, 4, requires_grad=True) for _ in range(3)]
+    found = attend(groups, *parts)
+    torch.testing.assert_close(found[:15], attend(groups, *(x[:15] for x in parts)))
+    assert not found[15:].any()
+    for gradient in torch.autograd.grad((found * torch.randn_like(found)).sum(), parts):
+        assert gradient[:15].any(dim=(1, 2)).all()
+        assert not gradient[15:].any()
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_rows_that_are_computed_for_nothing_change_neither_values_nor_gradients(
+    family: str,
+    every: bool,
+    family_dir: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load(family_dir(family))
+    batches = [batch(9, 4, 1), batch(7, 7)]
+    weights = torch.randn(28, model.config.hidden_size)
+    seen = []
+    for over in (0, 1, 20):
+        monkeypatch.setattr(attention, "compiled_rows", lambda n, device, over=over: n + over)
+        layers = encode_flat(model, batches, CPU, every=every)
+        assert {len(layer) for layer in layers} == {28}
+        model.zero_grad()
+        sum((layer * weights).sum() for layer in layers).backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        seen.append([layer.detach() for layer in layers] + gradients)
+    for other in seen[1:]:
+        torch.testing.assert_close(other, seen[0], atol=1e-5, rtol=1e-4)

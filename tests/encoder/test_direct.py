@@ -322,6 +322,32 @@ def test_which_copy(
             assert kind([layer], rows) == (ORDERED_NARROW if has_bf16 else NARROW)
 
 
+def rows_for(n: int) -> int:
+    return packed.compiled_rows(n, CPU)
+
+
+def test_few_numbers_of_rows_are_compiled_and_little_is_computed_for_nothing() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [rows_for(n) for n in range(1, 10_000)]
+    assert len(set(found[:4096])) < 150  # of four products each; oneDNN keeps 1,024
+    for n, computed in enumerate(found, 1):
+        assert computed % 16 == 0
+        assert 0 <= computed - n < max(16, n / 32)
+
+
+@pytest.mark.parametrize("is_amd", [True, False])
+def test_rows_are_as_many_as_there_are_where_nothing_is_compiled(
+    is_amd: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "cpu_is_amd", lambda: is_amd)
+    assert [rows_for(n) for n in (5, 100, 5000)] == [5, 100, 5000]  # training
+    with torch.inference_mode():
+        assert [rows_for(5), rows_for(100)] == [16, 112]
+        assert rows_for(5001) == (5120 if is_amd else 5001)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert packed.compiled_rows(5, torch.device("cuda")) == 5
+
+
 @pytest.mark.parametrize(
     ("low", "rows"),
     [(True, packed.FEW_ROWS), (True, packed.FEW_ROWS + 1), (False, packed.FEW_ROWS)],
@@ -359,10 +385,10 @@ def test_only_calls_with_few_rows_use_ordered_weights_in_fp32_but_on_amd(
     both(model, [batch(*[100] * 3)])
     assert rows == []
     both(model, [batch(9, 4)])
-    assert set(rows) == {13}
+    assert set(rows) == {16}
     monkeypatch.setattr(packed, "cpu_is_amd", lambda: True)
     both(model, [batch(*[100] * 3)])
-    assert set(rows) == {13, 300}
+    assert set(rows) == {16, 304}
 
 
 @pytest.mark.parametrize(("low", "expected"), [(torch.bfloat16, 16), (torch.float16, 1), (None, 1)])
