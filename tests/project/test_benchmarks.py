@@ -259,12 +259,13 @@ SMALLEST: dict[str, tuple[object, ...]] = {
     "prediction": ("--length", "tweet", "--words", 150, "--batch-size", 64, "--teach", 200, *FP32),
     "latency": ("--length", "tweet", "--words", 60, "--teach", 200, *FP32),
     "training_speed": ("--words", 60, *FP32),
+    "packing": ("--wordpieces", 50, "--kind", "sentences", "--warm", 0, "--precision", "bf16"),
     "memory": (
         *("--smallest", "--words", 200, "--big", 400, "--tweets", 1_200),
         *("--teach", 200, "--system", "spacy_mtl"),
     ),
 }
-ROUNDS = {"prediction": 2, "training_speed": 2, "memory": 1}
+ROUNDS = {"prediction": 2, "training_speed": 2, "memory": 1, "packing": 2}
 CLOCKS = {"memory": "Times are processor time, of all threads."}
 
 
@@ -280,10 +281,14 @@ def test_a_script_writes_its_tables(
     done = run(script, *SMALLEST[script], *rounds, *encoder)
     assert done.returncode == 0, done.stdout + done.stderr
     stored = json.loads(output.read_text())
-    assert any(row["system"] == "spacy_mtl" for row in stored["results"])
     text = output.with_suffix(".md").read_text()
     assert "Versions: Python" in text
     assert CLOCKS.get(script, "Threads: 1; time is processor time.") in text
+    if script == "packing":
+        assert {row["what"] for row in stored["results"]} == {"predict", "train"}
+        assert "## train, bfloat16" in text
+        return
+    assert any(row["system"] == "spacy_mtl" for row in stored["results"])
     assert "| spacy_mtl |" in text
     if script == "prediction":
         assert "<svg" in output.with_suffix(".svg").read_text()
