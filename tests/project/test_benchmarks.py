@@ -262,7 +262,7 @@ SMALLEST: dict[str, tuple[object, ...]] = {
     "packing": ("--wordpieces", 50, "--kind", "sentences", "--warm", 0, "--precision", "bf16"),
     "memory": (
         *("--smallest", "--words", 200, "--big", 400, "--tweets", 1_200),
-        *("--teach", 200, "--system", "spacy_mtl"),
+        *("--teach", 200, "--system", "spacy_mtl", *FP32),
     ),
 }
 ROUNDS = {"prediction": 2, "training_speed": 2, "memory": 1, "packing": 2}
@@ -320,10 +320,9 @@ def test_the_processes_beside_peers_answer_rounds(
     """Flair and edsnlp need environments of their own; the same protocol runs ours."""
     folder = tmp_path / "pipelines"
     folder.mkdir()
-    arguments = {"folder": str(folder), "source": None, "teach": 200, "seed": 0}
-    prepared = run(
-        "memory_run", "prepare", json.dumps({**arguments, "encoder": str(family_dir("bert"))})
-    )
+    arguments: dict[str, Any] = {"folder": str(folder), "source": None, "teach": 200, "seed": 0}
+    arguments |= {"encoder": str(family_dir("bert")), "precision": "fp32"}
+    prepared = run("memory_run", "prepare", json.dumps(arguments))
     assert prepared.returncode == 0, prepared.stderr
     given = {"pipelines": str(folder), "heads": "ner", "texts": ["Anna likes Riga."] * 3}
     file = tmp_path / "given.json"
