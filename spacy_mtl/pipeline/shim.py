@@ -30,6 +30,7 @@ from ..encoder.packed import forget
 from ..encoder.precision import LossScale, cpu_has_amx, resolve_precision
 from ..encoder.transformer import count_layers, encode_layers
 from ..text.cache import WordpieceCache
+from ..text.chunks import ChunkedTokenizer
 from ..text.packing import pack
 from ..text.windows import make_windows
 from ..text.wordpieces import TextPieces, gather, split
@@ -115,7 +116,8 @@ class EncoderShim(Shim):
         self.budget: int | None = None
         self.every_layer = False
         self.layers: list[Array] = []
-        self._pieces = WordpieceCache()  # of training
+        self._pieces = WordpieceCache()  # of training, for other tokenizers
+        self._chunks: ChunkedTokenizer | None = None
         self._spare = SpareGradient()
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
 
@@ -162,6 +164,7 @@ class EncoderShim(Shim):
         self.encoder = encoder
         self._model = encoder.model
         self._pieces = WordpieceCache()
+        self._chunks = ChunkedTokenizer.of(encoder.tokenizer)
         self._spare.drop()
 
     def require(self) -> HuggingFaceEncoder:
@@ -196,7 +199,10 @@ class EncoderShim(Shim):
             spans = [token_spans(doc) for doc in some]
             return split(encoder.tokenizer, [doc.text for doc in some], spans)
 
-        if again:
+        if self._chunks is not None:
+            spans = [token_spans(doc) for doc in docs]
+            pieces = self._chunks.make_wordpieces([doc.text for doc in docs], spans)
+        elif again:
             pieces = gather(self._pieces.get([_words(doc) for doc in docs], split_some))
         else:
             pieces = gather(split_some(range(len(docs))))
