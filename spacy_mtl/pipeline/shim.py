@@ -63,7 +63,7 @@ COSTS = {
 }
 # Attention with dropout is some 25 operators, backward pass included, and oneDNN compiles the products among them for
 # each new number and length of windows.
-TRAINING_COSTS = COSTS | {("amx", True): Costs(4096, 128, 0.5, flat=True)}
+TRAINING_COSTS = COSTS | {("amx", True): Costs(4096, 256, 0.5, flat=True)}
 
 
 @dataclass(frozen=True)
