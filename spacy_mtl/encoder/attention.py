@@ -44,12 +44,18 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
 
 
 def runs(batches: Sequence[MicroBatch], budget: int) -> Iterator[list[MicroBatch]]:
-    """Gather micro-batches, in order, for one call of the encoder each: at most `budget` wordpieces without padding."""
+    """Gather micro-batches, in order, for one call of the encoder each: at most `budget` wordpieces without padding.
+
+    As few calls as that needs, or one more, and about equally large: a small one at the end would take as long as a
+    larger one, and the largest sets the memory.
+    """
+    sizes = [int(batch.lengths.sum()) for batch in batches]
+    total = sum(sizes)
+    share = total / max(-(-total // budget), 1)
     gathered: list[MicroBatch] = []
     size = 0
-    for batch in batches:
-        n = int(batch.lengths.sum())
-        if gathered and size + n > budget:
+    for batch, n in zip(batches, sizes, strict=True):
+        if gathered and (size + n > budget or size + n / 2 > share):
             yield gathered
             gathered, size = [], 0
         gathered.append(batch)

@@ -62,7 +62,8 @@ def looked_up_once(
         yield
         return
     device = table.weight.device
-    unique = np.unique(np.concatenate([batch.ids.ravel() for batch in batches]))
+    padding = [model.config.pad_token_id or 0]  # batches may be filled up with it
+    unique = np.unique(np.concatenate([padding, *(batch.ids.ravel() for batch in batches)]))
     ids = torch.from_numpy(unique).to(device, non_blocking=True)
     rows = _Rows.apply(table.weight, ids, table.padding_idx, spare)  # type: ignore[no-untyped-call]
 

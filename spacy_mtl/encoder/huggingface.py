@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
@@ -26,6 +25,7 @@ from ..errors import (
 )
 from ..text.wordpieces import find_affixes
 from ..types import Affixes
+from .layers import max_positions
 
 ATTENTION = ("sdpa", "eager")
 _CODE_KEYS = (
@@ -57,7 +57,7 @@ class HuggingFaceEncoder:
     @property
     def max_window(self) -> int | None:
         """Most wordpieces that fit beside the special tokens; None where positions are relative."""
-        positions = _max_positions(self.model)
+        positions = max_positions(self.model)
         return None if positions is None else positions - len(self.affixes)
 
 
@@ -310,15 +310,6 @@ def _has_files(name: str, tokenizer: Any) -> bool:
         cached_file(name, file, _raise_exceptions_for_missing_entries=False)
         for file in sorted(names)
     )
-
-
-def _max_positions(model: PreTrainedModel) -> int | None:
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    if isinstance(table, torch.nn.Embedding):
-        # RoBERTa's positions start behind the padding id.
-        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-    positions = getattr(model.config, "max_position_embeddings", None)
-    return int(positions) if positions and positions > 0 else None
 
 
 def _first_line(error: BaseException) -> str:

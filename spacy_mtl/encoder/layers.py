@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..errors import bad_setting
 
@@ -79,3 +80,13 @@ def _embeddings(model: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
         if named and id(module) not in inside:
             found.append(module)
     return found
+
+
+def max_positions(model: PreTrainedModel) -> int | None:
+    """Most wordpieces in a window, special tokens counted; None where positions are relative."""
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if isinstance(table, nn.Embedding):
+        # RoBERTa's positions start behind the padding id.
+        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return int(positions) if positions and positions > 0 else None

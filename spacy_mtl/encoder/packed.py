@@ -33,7 +33,7 @@ FEW_ROWS = 256
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
 _ROWS = 64  # that the order is best for
 _LEAST_STEP = 16  # rows of a tile of AMX's
-_STEPS = 64  # between nothing and a power of two
+_STEPS = 32  # between nothing and a power of two
 
 
 class Products(Protocol):
@@ -77,11 +77,11 @@ def products_for(parts: Sequence[nn.Linear], n_rows: int) -> Products:
 
 
 def compiled_rows(n_rows: int, device: torch.device) -> int:
-    """How many rows to compute where so many are wanted: a multiple of 16, of 512 and more up to 1/32 above.
+    """How many rows to compute where so many are wanted: a multiple of 16, of 256 and more up to 1/16 above.
 
     oneDNN keeps what it has compiled for 1,024 shapes; one of a new number of rows costs, in bf16 with AMX, 0.4 ms for
-    20 rows and 2 to 8 ms for 500 to 4,000, where the product itself takes 0.06 to 2 (project/benchmarks/NOTES.md). As
-    many as there are on other devices, and where MKL computes fp32.
+    20 rows and 2 to 8 ms for 500 to 4,000, where the product itself takes 0.06 to 2, and 0.6 to 1.1 MB
+    (project/benchmarks/NOTES.md). As many as there are on other devices, and where MKL computes fp32.
     """
     if device.type != "cpu":
         return n_rows
@@ -90,6 +90,14 @@ def compiled_rows(n_rows: int, device: torch.device) -> int:
         return n_rows
     step = max(_LEAST_STEP, (1 << n_rows.bit_length()) // _STEPS)
     return -(-n_rows // step) * step
+
+
+def compiled_shape(rows: int, longest: int, device: torch.device) -> tuple[int, int]:
+    """The same for micro-batches that are read padded: lengths are multiples of 16, many rows multiples of 4."""
+    if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return rows, longest
+    step = 4 if rows > 8 else 1
+    return -(-rows // step) * step, -(-longest // _LEAST_STEP) * _LEAST_STEP
 
 
 def _order_pays(n_rows: int) -> bool:

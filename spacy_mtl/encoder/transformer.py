@@ -1,14 +1,17 @@
 """The encoder's forward pass: micro-batches of wordpieces in, token vectors out."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..types import EncoderInput, MicroBatch, Pooling
+from ..types import EncoderInput, Ints, MicroBatch, Pooling
 from .attention import encode_flat, runs
 from .direct import DirectEncoder
 from .dropout import fast_dropout
 from .embeddings import SpareGradient, looked_up_once
+from .layers import max_positions
+from .packed import compiled_shape
 from .pooling import pool
 from .precision import autocast
 
@@ -65,12 +68,27 @@ def _encode(
     model: PreTrainedModel, batch: MicroBatch, device: torch.device, *, every: bool
 ) -> list[Tensor]:
     """Run one micro-batch. Returns [rows * longest, width] of the last layer, or of all, in the encoder's own dtype."""
-    ids = torch.from_numpy(batch.ids).to(device, non_blocking=True)
-    longest = batch.ids.shape[1]
+    rows, longest = batch.ids.shape
+    ids, lengths = _fill(batch, compiled_shape(rows, longest, device), model)
+    given = torch.from_numpy(ids).to(device, non_blocking=True)
     mask = None
-    if (batch.lengths < longest).any():
-        lengths = torch.from_numpy(batch.lengths).to(device, non_blocking=True)
-        mask = (torch.arange(longest, device=device)[None, :] < lengths[:, None]).long()
-    output = model(input_ids=ids, attention_mask=mask, output_hidden_states=every)
+    if (lengths < ids.shape[1]).any():
+        ends = torch.from_numpy(lengths).to(device, non_blocking=True)
+        mask = (torch.arange(ids.shape[1], device=device)[None, :] < ends[:, None]).long()
+    output = model(input_ids=given, attention_mask=mask, output_hidden_states=every)
     below = output.hidden_states[:-1] if every else ()
-    return [layer.flatten(0, 1) for layer in (*below, output.last_hidden_state)]
+    layers = (*below, output.last_hidden_state)
+    return [layer[:rows, :longest].flatten(0, 1) for layer in layers]
+
+
+def _fill(batch: MicroBatch, shape: tuple[int, int], model: PreTrainedModel) -> tuple[Ints, Ints]:
+    """ids and lengths of a larger shape: padding at the end of the rows, and the last row again and again.
+
+    As long as they were if the encoder has no positions for more.
+    """
+    rows, longest = batch.ids.shape
+    most = max_positions(model)
+    over = shape[1] - longest if most is None or shape[1] <= most else 0
+    ids = np.pad(batch.ids, ((0, 0), (0, over)), constant_values=model.config.pad_token_id or 0)
+    ids = np.pad(ids, ((0, shape[0] - rows), (0, 0)), mode="edge")
+    return ids, np.pad(batch.lengths, (0, shape[0] - rows), mode="edge")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spacy_mtl.encoder import attention
 from spacy_mtl.encoder.attention import Group, attend, encode_flat, reads_flat, runs
@@ -28,12 +30,24 @@ def load(folder: Path, **settings: str) -> Any:
     return encoder.model.eval()
 
 
-def test_a_call_holds_as_many_micro_batches_as_the_budget_allows_in_order() -> None:
+def test_calls_hold_micro_batches_in_order_within_the_budget() -> None:
     batches = [batch(9), batch(4, 4), batch(3, 2), batch(2, 1, 1)]
     assert list(runs(batches, 10)) == [batches[:1], batches[1:2], batches[2:]]
     assert list(runs(batches, 1000)) == [batches]
     assert list(runs(batches, 1)) == [[one] for one in batches]
     assert list(runs([], 5)) == []
+
+
+@given(st.lists(st.integers(1, 40), max_size=40), st.integers(40, 200))
+def test_calls_are_few_and_none_is_small(sizes: list[int], budget: int) -> None:
+    batches = [batch(n) for n in sizes]
+    found = list(runs(batches, budget))
+    assert [one for run in found for one in run] == batches
+    held = [sum(len(one.ids[0]) for one in run) for run in found]
+    assert all(n <= budget for n in held)
+    least = -(-sum(sizes) // budget)
+    assert len(found) <= 2 * least
+    assert all(n >= sum(sizes) / least - 40 for n in held[:-1])
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "t5", "modernbert"])

@@ -329,10 +329,12 @@ def rows_for(n: int) -> int:
 def test_few_numbers_of_rows_are_compiled_and_little_is_computed_for_nothing() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = [rows_for(n) for n in range(1, 10_000)]
-    assert len(set(found[:4096])) < 150  # of four products each; oneDNN keeps 1,024
+    assert (
+        len(set(found[:4096])) < 90
+    )  # of four products each; oneDNN keeps 1,024, of a megabyte each
     for n, computed in enumerate(found, 1):
         assert computed % 16 == 0
-        assert 0 <= computed - n < max(16, n / 32)
+        assert 0 <= computed - n < max(16, n / 16)
 
 
 @pytest.mark.parametrize("is_amd", [True, False])
