@@ -47,6 +47,12 @@ def job(name: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
+def is_prepared(folder: Path, precision: str) -> bool:
+    """Whether there are pipelines in a folder, ours with this precision."""
+    file = folder / "words.json"
+    return file.exists() and json.loads(file.read_text("utf8")).get("precision") == precision
+
+
 def size_mb(folder: Path) -> float:
     """What a folder takes on disk."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
@@ -199,7 +205,7 @@ def main(
         folder = pipelines
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if not (folder / "words.json").exists():
+        if not is_prepared(folder, precision):
             text = None if source is None else str(source)
             given = {"folder": str(folder), "source": text, "encoder": encoder, "teach": teach}
             job("prepare", **given, precision=precision, seed=seed)

@@ -46,7 +46,8 @@ def prepare(
         copy_heads(heads, nlp)
         nlp.to_disk(out / name)
     heads.to_disk(out / "ours")
-    kept = {"name": text.name, "words": text.words, "ours": our_name(precision=precision)}
+    kept = {"name": text.name, "words": text.words, "precision": precision}
+    kept["ours"] = our_name(precision=precision)
     (out / "words.json").write_text(json.dumps(kept), "utf8")
     return {"name": text.name}
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import typer
 from corpus import LENGTHS, read, texts
 from environment import processor_kind
-from memory import job
+from memory import is_prepared, job
 from peers_stanza import make_models
 from rounds import conditions, keep, ratios, show, store, table
 from systems import ENCODER
@@ -141,7 +141,7 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kept = folder if pipelines is None else pipelines
-        if not (kept / "words.json").exists():
+        if not is_prepared(kept, precision):
             path = None if source is None else str(source)
             own = {"folder": str(kept), "source": path, "encoder": encoder, "teach": teach}
             job("prepare", **own, precision=precision, seed=seed)

@@ -46,22 +46,28 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
 def runs(batches: Sequence[MicroBatch], budget: int) -> Iterator[list[MicroBatch]]:
     """Gather micro-batches, in order, for one call of the encoder each: at most `budget` wordpieces without padding.
 
-    As few calls as that needs, or one more, and about equally large: a small one at the end would take as long as a
-    larger one, and the largest sets the memory.
+    They are about equally large: a small one at the end would take as long as a larger one, and the largest sets the
+    memory.
     """
     sizes = [int(batch.lengths.sum()) for batch in batches]
-    total = sum(sizes)
-    share = total / max(-(-total // budget), 1)
+    left = sum(sizes)
+    share = _share(left, budget)
     gathered: list[MicroBatch] = []
     size = 0
     for batch, n in zip(batches, sizes, strict=True):
         if gathered and (size + n > budget or size + n / 2 > share):
             yield gathered
-            gathered, size = [], 0
+            left -= size
+            gathered, size, share = [], 0, _share(left, budget)
         gathered.append(batch)
         size += n
     if gathered:
         yield gathered
+
+
+def _share(left: int, budget: int) -> float:
+    """Of the next one of as few calls as the budget allows."""
+    return left / max(-(-left // budget), 1)
 
 
 @dataclass(frozen=True)

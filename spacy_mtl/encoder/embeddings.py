@@ -62,7 +62,7 @@ def looked_up_once(
         yield
         return
     device = table.weight.device
-    padding = [model.config.pad_token_id or 0]  # batches may be filled up with it
+    padding = [fill_id(model)]  # batches may be filled up with it
     unique = np.unique(np.concatenate([padding, *(batch.ids.ravel() for batch in batches)]))
     ids = torch.from_numpy(unique).to(device, non_blocking=True)
     rows = _Rows.apply(table.weight, ids, table.padding_idx, spare)  # type: ignore[no-untyped-call]
@@ -75,6 +75,13 @@ def looked_up_once(
         yield
     finally:
         del vars(table)["forward"]
+
+
+def fill_id(model: PreTrainedModel) -> int:
+    """What stands for padding: the id of the config, 0 if it has none that the table has."""
+    padding, table = model.config.pad_token_id, model.get_input_embeddings()
+    n_rows = getattr(table, "num_embeddings", 0)
+    return padding if padding is not None and 0 <= padding < n_rows else 0
 
 
 class _Rows(torch.autograd.Function):

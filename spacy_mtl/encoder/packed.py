@@ -93,11 +93,11 @@ def compiled_rows(n_rows: int, device: torch.device) -> int:
 
 
 def compiled_shape(rows: int, longest: int, device: torch.device) -> tuple[int, int]:
-    """The same for micro-batches that are read padded: lengths are multiples of 16, many rows multiples of 4."""
+    """The same for micro-batches that are read padded: lengths are multiples of 8, more than 16 rows of 4."""
     if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return rows, longest
-    step = 4 if rows > 8 else 1
-    return -(-rows // step) * step, -(-longest // _LEAST_STEP) * _LEAST_STEP
+    step = 4 if rows > 16 else 1
+    return -(-rows // step) * step, -(-longest // 8) * 8
 
 
 def _order_pays(n_rows: int) -> bool:

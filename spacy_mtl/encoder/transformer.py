@@ -9,11 +9,27 @@ from ..types import EncoderInput, Ints, MicroBatch, Pooling
 from .attention import encode_flat, runs
 from .direct import DirectEncoder
 from .dropout import fast_dropout
-from .embeddings import SpareGradient, looked_up_once
+from .embeddings import SpareGradient, fill_id, looked_up_once
 from .layers import max_positions
 from .packed import compiled_shape
 from .pooling import pool
 from .precision import autocast
+
+# Of other encoders some mix neighbours, or all wordpieces, without a mask: ConvBERT, MobileBERT, Nyströmformer
+_BLIND_TO_PADDING = {
+    *(
+        "albert",
+        "bert",
+        "camembert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "modernbert",
+        "mpnet",
+    ),
+    *("rembert", "roberta", "roformer", "t5", "xlm", "xlm-roberta", "xlnet"),
+}
 
 
 def count_layers(model: PreTrainedModel) -> int:
@@ -84,11 +100,12 @@ def _encode(
 def _fill(batch: MicroBatch, shape: tuple[int, int], model: PreTrainedModel) -> tuple[Ints, Ints]:
     """ids and lengths of a larger shape: padding at the end of the rows, and the last row again and again.
 
-    As long as they were if the encoder has no positions for more.
+    Rows are as long as they were if the encoder has no positions for more, or if padding might be seen by others.
     """
     rows, longest = batch.ids.shape
     most = max_positions(model)
-    over = shape[1] - longest if most is None or shape[1] <= most else 0
-    ids = np.pad(batch.ids, ((0, 0), (0, over)), constant_values=model.config.pad_token_id or 0)
+    fits = model.config.model_type in _BLIND_TO_PADDING and (most is None or shape[1] <= most)
+    over = shape[1] - longest if fits else 0
+    ids = np.pad(batch.ids, ((0, 0), (0, over)), constant_values=fill_id(model))
     ids = np.pad(ids, ((0, shape[0] - rows), (0, 0)), mode="edge")
     return ids, np.pad(batch.lengths, (0, shape[0] - rows), mode="edge")

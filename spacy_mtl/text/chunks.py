@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from ..types import Ints, TokenSpans, Wordpieces
 from .wordpieces import align, make_wordpieces
 
-LIMIT = 1 << 16  # chunks; some 200 bytes each
+LIMIT = 1 << 16  # chunks, of 8 wordpieces and 16 characters on average: some 40 MB
 _SPACE = " "
 _TOGETHER = 64
 
@@ -30,39 +30,34 @@ _TOGETHER = 64
 class ChunkedTokenizer:
     """Makes the wordpieces of texts as `make_wordpieces` does, and keeps those of their chunks.
 
-    If there are more than `limit` chunks, it forgets them before the next batch. Several threads may use it: while one
-    does, others get their wordpieces from the tokenizer itself.
+    limit: most chunks; 8 times as many wordpieces, and 16 times as many characters. If there are more, it forgets all
+        before the next batch.
+
+    Several threads may use it: while one does, others get their wordpieces from the tokenizer itself.
     """
 
     def __init__(self, tokenizer: Tokenizer, limit: int = LIMIT) -> None:
         self.tokenizer = tokenizer
         self.limit = limit
+        self._added = len(tokenizer.get_added_tokens_decoder())
         self._lock = threading.Lock()
         self._forget()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "ChunkedTokenizer | None":
         """None for a tokenizer that may look beyond a space."""
-        added = tokenizer.get_added_tokens_decoder().values()
-        plain = (
-            isinstance(tokenizer.model, WordPiece)
-            and isinstance(tokenizer.normalizer, BertNormalizer)
-            and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
-            and tokenizer.truncation is None
-            and tokenizer.padding is None
-            and not any(t.lstrip or t.rstrip or _SPACE in t.content for t in added)
-        )
-        return cls(tokenizer) if plain else None
-
-    def __len__(self) -> int:
-        return len(self._known)
+        return cls(tokenizer) if _stops_at_spaces(tokenizer) else None
 
     def make_wordpieces(self, texts: Sequence[str], tokens: Sequence[TokenSpans]) -> Wordpieces:
         """Split each text into wordpieces and align them with its tokens. Nothing is truncated."""
-        if not texts or not self._lock.acquire(blocking=False):
+        as_it_was = len(self.tokenizer.get_added_tokens_decoder()) == self._added
+        if not texts or not as_it_was or not self._lock.acquire(blocking=False):
             return make_wordpieces(self.tokenizer, texts, tokens)
         try:
             return self._make(texts, tokens)
+        except BaseException:  # it may have come while a chunk was half known
+            self._forget()
+            raise
         finally:
             self._lock.release()
 
@@ -97,7 +92,7 @@ class ChunkedTokenizer:
 
     def _numbers(self, chunks: list[str]) -> Ints:
         """Of each chunk; new ones are split first."""
-        if len(self._known) > self.limit:
+        if max(len(self._known), len(self._ids) // 8, self._characters // 16) > self.limit:
             self._forget()
         known = self._known
         new = list(dict.fromkeys(chunk for chunk in chunks if chunk not in known))
@@ -125,6 +120,7 @@ class ChunkedTokenizer:
         self._ids.extend(ids)
         self._begins.extend(spans[:, 0])
         self._ends.extend(spans[:, 1])
+        self._characters += int(widths.sum())
         self._known.update(zip(new, range(len(self._known), len(self._sizes)), strict=True))
 
     def _forget(self) -> None:
@@ -133,9 +129,24 @@ class ChunkedTokenizer:
         begins and ends are characters, from the chunk's first.
         """
         self._known: dict[str, int] = {}
+        self._characters = 0
         self._firsts, self._sizes, self._ids, self._begins, self._ends = (
             _Growing() for _ in range(5)
         )
+
+
+def _stops_at_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether each space is a boundary, whatever stands around it."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return (
+        isinstance(tokenizer.model, WordPiece)
+        and isinstance(tokenizer.normalizer, BertNormalizer)
+        and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
+        and tokenizer.truncation is None
+        and tokenizer.padding is None
+        # what is added may have white space in it, of which the normaliser makes spaces
+        and not any(t.lstrip or t.rstrip or any(map(str.isspace, t.content)) for t in added)
+    )
 
 
 class _Growing:

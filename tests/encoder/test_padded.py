@@ -80,8 +80,28 @@ def test_no_longer_than_the_encoder_has_positions(
 def test_shapes_are_few_in_low_precision_only() -> None:
     assert compiled_shape(9, 17, CPU) == (9, 17)
     with torch.autocast("cpu", torch.bfloat16):
-        assert [compiled_shape(n, 17, CPU) for n in (1, 8, 9, 12)] == [
-            *((1, 32), (8, 32), (12, 32), (12, 32)),
+        assert [compiled_shape(n, 17, CPU) for n in (1, 16, 17, 20)] == [
+            *((1, 24), (16, 24), (20, 24), (20, 24)),
         ]
         assert compiled_shape(3, 16, CPU) == (3, 16)
-        assert compiled_shape(9, 17, torch.device("cuda")) == (9, 17)
+        assert compiled_shape(17, 17, torch.device("cuda")) == (17, 17)
+
+
+def test_lengths_stay_where_padding_might_be_seen(family_dir: Callable[[str], Path]) -> None:
+    model = load(family_dir("distilbert"))
+    one = batch(9, 4)
+    assert transformer._fill(one, (3, 16), model)[0].shape == (3, 16)
+    model.config.model_type = "convbert"
+    ids, lengths = transformer._fill(one, (3, 16), model)
+    assert ids.shape == (3, 9)
+    assert lengths.tolist() == [9, 4, 4]
+
+
+@pytest.mark.parametrize("padding", [None, -1, 10_000])
+def test_an_id_for_padding_that_the_table_does_not_have_is_not_looked_up(
+    padding: int | None, family_dir: Callable[[str], Path]
+) -> None:
+    model = load(family_dir("distilbert"))
+    model.config.pad_token_id = padding
+    with torch.autocast("cpu", torch.bfloat16):
+        encode(model, inputs(batch(9, 9)))[-1].sum().backward()

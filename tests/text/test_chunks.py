@@ -74,6 +74,14 @@ def fill_up(tokenizer: Any) -> None:
     tokenizer.enable_padding()
 
 
+def add_a_line_break(tokenizer: Any) -> None:
+    tokenizer.add_tokens(["\n"])  # the normaliser makes a space of it
+
+
+def add_two_words_in_one(tokenizer: Any) -> None:
+    tokenizer.add_tokens(["new\u00a0york"])
+
+
 def add_two_words(tokenizer: Any) -> None:
     tokenizer.add_tokens(["New York"])
 
@@ -82,7 +90,10 @@ def strip_left(tokenizer: Any) -> None:
     tokenizer.add_tokens([AddedToken("<x>", lstrip=True)])
 
 
-@pytest.mark.parametrize("change", [shorten, fill_up, add_two_words, strip_left])
+CHANGES = [shorten, fill_up, add_a_line_break, add_two_words_in_one, add_two_words, strip_left]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_not_with_settings_that_look_beyond_a_space(
     change: Callable[[Any], None], tokenizer: Tokenizer
 ) -> None:
@@ -96,9 +107,9 @@ def test_they_are_those_of_the_whole_text(tokenizer: Tokenizer, texts: list[str]
     chunked = ChunkedTokenizer.of(tokenizer)
     assert chunked is not None
     check(chunked, texts)
-    known = len(chunked)
+    known = len(chunked._known)
     check(chunked, texts[::-1])
-    assert len(chunked) == known
+    assert len(chunked._known) == known
 
 
 @pytest.mark.parametrize("family", sorted(CHUNKED))
@@ -129,11 +140,30 @@ def test_a_known_chunk_does_not_go_to_the_tokenizer_again(
 def test_too_many_chunks_are_forgotten_between_batches(tokenizer: Tokenizer) -> None:
     chunked = ChunkedTokenizer(tokenizer, limit=3)
     check(chunked, ["a b", "c"])
-    assert len(chunked) == 3
+    assert len(chunked._known) == 3
     check(chunked, ["a b c d e f"])
-    assert len(chunked) == 6
+    assert len(chunked._known) == 6
     check(chunked, ["f a"])
-    assert len(chunked) == 2
+    assert len(chunked._known) == 2
+
+
+def test_long_chunks_are_forgotten_sooner(tokenizer: Tokenizer) -> None:
+    chunked = ChunkedTokenizer(tokenizer, limit=3)
+    check(chunked, ["a" * 60])  # characters
+    check(chunked, ["b"])
+    assert len(chunked._known) == 1
+    check(chunked, ["." * 40])  # wordpieces
+    check(chunked, ["c"])
+    assert len(chunked._known) == 1
+
+
+def test_a_word_that_is_added_later_is_seen(tokenizer: Tokenizer) -> None:
+    chunked = ChunkedTokenizer(tokenizer)
+    check(chunked, ["abc a"])
+    chunked.tokenizer.add_tokens(["abc"])
+    check(chunked, ["abc a"])
+    chunked.tokenizer.add_tokens(["c a"])
+    check(chunked, ["abc a"])
 
 
 def test_a_second_thread_does_not_wait(
@@ -154,21 +184,23 @@ def test_a_second_thread_does_not_wait(
     thread.start()
     assert inside.wait(20)
     check(chunked, ["a fox"])
-    assert len(chunked) == 0
+    assert len(chunked._known) == 0
     go.set()
     thread.join()
-    assert len(chunked) == 2
+    assert len(chunked._known) == 2
 
 
+@pytest.mark.parametrize("array", ["_firsts", "_sizes", "_ids", "_begins", "_ends"])
 def test_an_error_leaves_no_chunk_without_its_wordpieces(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    array: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunked = ChunkedTokenizer(tokenizer)
+    check(chunked, ["the fox"])
     with monkeypatch.context() as patched:
-        patched.setattr(chunks, "_starts", lambda sizes: 1 / 0)
+        patched.setattr(getattr(chunked, array), "extend", lambda values: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            check(chunked, ["the dog"])
-    check(chunked, ["the dog"])
+            chunked.make_wordpieces(["the dog"], [spans_of("the dog")])
+    check(chunked, ["dog the fox"])
 
 
 def test_no_texts_make_no_wordpieces(tokenizer: Tokenizer) -> None:
