@@ -93,11 +93,11 @@ def compiled_rows(n_rows: int, device: torch.device) -> int:
 
 
 def compiled_shape(rows: int, longest: int, device: torch.device) -> tuple[int, int]:
-    """The same for micro-batches that are read padded: lengths are multiples of 8, more than 16 rows of 4."""
+    """The same for micro-batches that are read padded: more than 16 rows are multiples of 4, lengths of 8 up to 64."""
     if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return rows, longest
-    step = 4 if rows > 16 else 1
-    return -(-rows // step) * step, -(-longest // 8) * 8
+    step, unit = 4 if rows > 16 else 1, 8 if longest <= 64 else 16
+    return -(-rows // step) * step, -(-longest // unit) * unit
 
 
 def _order_pays(n_rows: int) -> bool:

@@ -83,7 +83,7 @@ def test_shapes_are_few_in_low_precision_only() -> None:
         assert [compiled_shape(n, 17, CPU) for n in (1, 16, 17, 20)] == [
             *((1, 24), (16, 24), (20, 24), (20, 24)),
         ]
-        assert compiled_shape(3, 16, CPU) == (3, 16)
+        assert [compiled_shape(3, n, CPU)[1] for n in (16, 64, 65)] == [16, 64, 80]
         assert compiled_shape(17, 17, torch.device("cuda")) == (17, 17)
 
 
