@@ -16,20 +16,24 @@ from .pooling import pool
 from .precision import autocast
 
 # Of other encoders some mix neighbours, or all wordpieces, without a mask: ConvBERT, MobileBERT, Nyströmformer
-_BLIND_TO_PADDING = {
-    *(
-        "albert",
-        "bert",
-        "camembert",
-        "deberta",
-        "deberta-v2",
-        "distilbert",
-        "electra",
-        "modernbert",
-        "mpnet",
-    ),
-    *("rembert", "roberta", "roformer", "t5", "xlm", "xlm-roberta", "xlnet"),
-}
+_BLIND_TO_PADDING = (
+    "albert",
+    "bert",
+    "camembert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "rembert",
+    "roberta",
+    "roformer",
+    "t5",
+    "xlm",
+    "xlm-roberta",
+    "xlnet",
+)
 
 
 def count_layers(model: PreTrainedModel) -> int:
@@ -103,6 +107,8 @@ def _fill(batch: MicroBatch, shape: tuple[int, int], model: PreTrainedModel) -> 
     Rows are as long as they were if the encoder has no positions for more, or if padding might be seen by others.
     """
     rows, longest = batch.ids.shape
+    if shape == (rows, longest):
+        return batch.ids, batch.lengths
     most = max_positions(model)
     fits = model.config.model_type in _BLIND_TO_PADDING and (most is None or shape[1] <= most)
     over = shape[1] - longest if fits else 0

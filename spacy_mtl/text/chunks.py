@@ -6,7 +6,8 @@ cut at its spaces, and only chunks that are new go to the tokenizer; the rest is
     text      Aarhus  is   in   Denmark.          chunks 0 to 3
     pieces    aa ##rh ##us | is | in | denmark .  3, 1, 1, 2 of them
 
-That takes a third of the tokenizer's own time and needs one thread (project/benchmarks/NOTES.md).
+That takes half of the tokenizer's own time from the start, a quarter once the words are known, and needs one thread
+(project/benchmarks/NOTES.md).
 """
 
 import threading
@@ -20,6 +21,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from ..types import Ints, TokenSpans, Wordpieces
+from .packing import ranges
 from .wordpieces import align, make_wordpieces
 
 LIMIT = 1 << 16  # chunks, of 8 wordpieces and 16 characters on average: some 40 MB
@@ -67,12 +69,12 @@ class ChunkedTokenizer:
         chunk = self._numbers(chunks)
         # texts are laid out one behind the other, a space between them
         widths = _ints(map(len, chunks), len(chunks)) + len(_SPACE)
-        chunk_starts = np.cumsum(widths) - widths
+        chunk_starts = _starts(widths)
         first_chunks = _starts(_ints(map(len, parts), len(parts)))
         text_starts = chunk_starts[first_chunks]
 
         sizes = self._sizes[chunk]
-        places = np.repeat(self._firsts[chunk] - _starts(sizes), sizes) + np.arange(sizes.sum())
+        places = ranges(self._firsts[chunk], sizes)
         offsets = np.repeat(chunk_starts, sizes)
         doc_tokens = _ints((len(spans.starts) for spans in tokens), len(tokens))
         moved = np.repeat(text_starts, doc_tokens)
@@ -105,7 +107,7 @@ class ChunkedTokenizer:
         texts = [_SPACE.join(new[i : i + _TOGETHER]) for i in range(0, len(new), _TOGETHER)]
         encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         widths = _ints(map(len, new), len(new)) + len(_SPACE)
-        chunk_starts = np.cumsum(widths) - widths
+        chunk_starts = _starts(widths)
         counts = _ints(map(len, encodings), len(encodings))
         total = int(counts.sum())
         ids = _ints(chain.from_iterable(encoding.ids for encoding in encodings), total)

@@ -79,7 +79,7 @@ def pack(
     place = row_start[served_by] + len(affixes.prefix) + in_window
     return EncoderInput(
         micro_batches=micro_batches,
-        links=place[_ranges(pieces.token_starts, pieces.token_lengths)],
+        links=place[ranges(pieces.token_starts, pieces.token_lengths)],
         token_lengths=pieces.token_lengths,
         doc_tokens=pieces.doc_tokens,
         flat=flat,
@@ -96,14 +96,14 @@ def _pad(ids: Ints, starts: Ints, lengths: Ints, affixes: Affixes) -> MicroBatch
         padded[np.arange(len(starts)), n_prefix + lengths + i] = suffix
     column = np.arange(padded.shape[1] - n_prefix)
     inside = column[None, :] < lengths[:, None]
-    padded[:, n_prefix:][inside] = ids[_ranges(starts, lengths)]
+    padded[:, n_prefix:][inside] = ids[ranges(starts, lengths)]
     return MicroBatch(padded, full_lengths)
 
 
-def _ranges(starts: Ints, lengths: Ints) -> Ints:
+def ranges(starts: Ints, lengths: Ints) -> Ints:
     """Concatenate `range(start, start + length)` over all pairs.
 
-    >>> _ranges(np.array([5, 0]), np.array([2, 3]))
+    >>> ranges(np.array([5, 0]), np.array([2, 3]))
     array([5, 6, 0, 1, 2])
     """
     before = np.cumsum(lengths) - lengths

@@ -22,7 +22,6 @@ PADDED = {
     "t5": {},
     "roberta": {"attn_implementation": "eager"},
 }
-FP32 = torch.float32
 
 
 def inputs(*batches: MicroBatch) -> EncoderInput:
@@ -32,8 +31,10 @@ def inputs(*batches: MicroBatch) -> EncoderInput:
     return EncoderInput(list(batches), np.arange(n), ones, np.array([n]), budget=1000)
 
 
-def encode(model: Any, given: EncoderInput) -> list[torch.Tensor]:
-    layers = encode_layers(model, given, pooling="mean", dtype=FP32, every=True)
+def encode(
+    model: Any, given: EncoderInput, dtype: torch.dtype = torch.float32
+) -> list[torch.Tensor]:
+    layers = encode_layers(model, given, pooling="mean", dtype=dtype, every=True)
     inside = [
         np.arange(one.ids.shape[1])[None, :] < one.lengths[:, None] for one in given.micro_batches
     ]
@@ -103,5 +104,4 @@ def test_an_id_for_padding_that_the_table_does_not_have_is_not_looked_up(
 ) -> None:
     model = load(family_dir("distilbert"))
     model.config.pad_token_id = padding
-    with torch.autocast("cpu", torch.bfloat16):
-        encode(model, inputs(batch(9, 9)))[-1].sum().backward()
+    encode(model, inputs(batch(9, 9)), torch.bfloat16)[-1].sum().backward()
