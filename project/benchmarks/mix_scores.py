@@ -109,6 +109,7 @@ BALANCERS_NOTE = """Points over a pipeline for each task alone, with the same se
 the task that gained least, on average over seeds; the best first. The last column is over pipelines alone that make as
 many updates with gold, with smaller batches. All have `biluo_ner`.
 """
+BORROWED_NOTE = "Of the pipelines alone, these were trained in fp32, for want of the same in {precision}: {runs}.\n"
 
 
 def write_part(folder: Path, share: float, out: Path) -> None:
@@ -335,28 +336,39 @@ ALONE = {  # what the balancers are compared with
 }
 
 
-def alone_scores(results: list[dict[str, Any]], how: str) -> dict[int, dict[str, float]]:
-    """seed -> each task's score alone, in points; names with `biluo_ner`. Seeds without all tasks are left out."""
-    found: dict[int, dict[str, float]] = {}
-    for r in results:
-        kinds = {f"alone, {how}": ("tagger", "textcat"), f"alone, biluo_ner, {how}": ("ner",)}
-        for task in kinds.get(r["system"], ()):
-            if SCORES[task] in r["scores"]:
-                found.setdefault(r["seed"], {})[task] = 100 * r["scores"][SCORES[task]]
-    return {seed: scores for seed, scores in found.items() if set(scores) == set(SCORES)}
+def alone_runs(results: list[dict[str, Any]], how: str) -> dict[tuple[int, str], tuple[str, float]]:
+    """(seed, task) -> system and the task's score alone, in points; names with `biluo_ner`."""
+    kinds = {f"alone, {how}": ("tagger", "textcat"), f"alone, biluo_ner, {how}": ("ner",)}
+    return {
+        (r["seed"], task): (r["system"], 100 * r["scores"][SCORES[task]])
+        for r in results
+        for task in kinds.get(r["system"], ())
+        if SCORES[task] in r["scores"]
+    }
 
 
-def balancer_table(results: list[dict[str, Any]]) -> list[str]:
-    """For each balancer what the tasks gained over a pipeline alone, seed by seed, and what the worst one did."""
+def balancer_table(
+    results: list[dict[str, Any]], in_fp32: list[dict[str, Any]], precision: str
+) -> list[str]:
+    """For each balancer what the tasks gained over a pipeline alone, seed by seed, and what the worst one did.
+
+    in_fp32: where `results`, of another precision, lack a pipeline alone, that of these.
+    """
     ours = "spacy_mtl, biluo_ner"
     names = {ours: "NormEqual", **{f"balanced: {name}": name for name in BALANCERS}}
     gains: dict[str, dict[str, list[dict[str, float]]]] = {}
+    borrowed: dict[str, set[int]] = {}
     for label, how in ALONE.items():
-        alone = alone_scores(results, how)
+        own_runs, other_runs = alone_runs(results, how), alone_runs(in_fp32, how)
+        runs = {**other_runs, **own_runs}
         for r in results:
-            if r["system"] in names and r["seed"] in alone:
-                own = {task: 100 * r["scores"][key] for task, key in SCORES.items()}
-                gain = {task: own[task] - alone[r["seed"]][task] for task in SCORES}
+            if r["system"] in names and all((r["seed"], task) in runs for task in SCORES):
+                gain = {}
+                for task, key in SCORES.items():
+                    system, alone = runs[r["seed"], task]
+                    gain[task] = 100 * r["scores"][key] - alone
+                    if (r["seed"], task) not in own_runs:
+                        borrowed.setdefault(f"{system}: {task}", set()).add(r["seed"])
                 gains.setdefault(r["system"], {}).setdefault(label, []).append(gain)
     if not gains:
         return []
@@ -372,7 +384,20 @@ def balancer_table(results: list[dict[str, Any]]) -> list[str]:
             rows.append((mean, [name, str(len(first)), *cells, *worst]))
     lines = ["## Balancers", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += [f"| {' | '.join(row)} |" for _, row in sorted(rows, key=lambda row: -row[0])]
-    return ["", *lines, "", BALANCERS_NOTE]
+    lines += ["", BALANCERS_NOTE]
+    if borrowed:
+        listed = [f"{run}, seeds {sorted(seeds)}" for run, seeds in sorted(borrowed.items())]
+        lines.append(BORROWED_NOTE.format(precision=precision, runs="; ".join(listed)))
+    return ["", *lines]
+
+
+def write(out: Path, results: list[dict[str, Any]], precision: str, note: str) -> str:
+    """Store results and their tables; the tables."""
+    other = out.with_name(out.name.replace(f"_{precision}", ""))
+    in_fp32 = load_results(other) if other != out else []
+    tables = [table(results), "", note, *balancer_table(results, in_fp32, precision)]
+    store_results(out, results, "Dev scores of a mix", tables)
+    return "\n".join(tables)
 
 
 def main(
@@ -422,13 +447,8 @@ def main(
             record = merged(find(results, name, seed), {"system": name, "seed": seed, **new})
             print(json.dumps(record), flush=True)
             results = [r for r in results if (r["system"], r["seed"]) != (name, seed)] + [record]
-            store_results(
-                out,
-                results,
-                "Dev scores of a mix",
-                [table(results), "", note, *balancer_table(results)],
-            )
-    print(table(load_results(out)))
+            write(out, results, precision, note)
+    print(write(out, load_results(out), precision, note))
 
 
 if __name__ == "__main__":

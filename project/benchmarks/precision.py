@@ -66,7 +66,7 @@ def main() -> None:
     ]
     note = (
         f"Processor time in bf16 divided by that in fp32, medians of {ROUNDS - 1} rounds, MiniLM-L6 by Hugging Face's "
-        f"modules, {ROWS} rows of {LENGTH} wordpieces. The versions are those of the last line."
+        f"modules, {ROWS} rows of {LENGTH} wordpieces."
     )
     store_results(out, [*others, found], "bf16 against fp32", [*rows, "", note])
     print("\n".join(rows))

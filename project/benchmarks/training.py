@@ -165,13 +165,25 @@ def spread(values: list[float]) -> str:
 
 
 def load_results(path: Path) -> list[Result]:
-    """What earlier runs have stored."""
-    return json.loads(path.read_text())["results"] if path.exists() else []
+    """What earlier runs have stored; each with the `machine` that it ran on."""
+    if not path.exists():
+        return []
+    stored = json.loads(path.read_text())
+    return [{**r, "machine": stored["machines"][r["machine"]]} for r in stored["results"]]
 
 
 def store_results(path: Path, results: list[Result], title: str, body: list[str]) -> None:
-    """Write the JSON, and beside it the table as Markdown under versions and processor."""
+    """Write the JSON, and beside it the table as Markdown under versions and processors.
+
+    Results without a `machine` are new, of this one; a file may be filled by several.
+    """
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": describe(), "results": results}, indent=1) + "\n")
-    lines = [f"# {title}", "", *describe().splitlines(), "", *body]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    of_each = [r.get("machine") or describe() for r in results]
+    machines = list(dict.fromkeys(of_each))
+    numbered = [
+        {**r, "machine": machines.index(machine)}
+        for r, machine in zip(results, of_each, strict=True)
+    ]
+    path.write_text(json.dumps({"machines": machines, "results": numbered}, indent=1) + "\n")
+    head = dict.fromkeys(line for machine in machines for line in machine.splitlines())
+    path.with_suffix(".md").write_text("\n".join([f"# {title}", "", *head, "", *body]) + "\n")

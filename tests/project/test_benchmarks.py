@@ -92,13 +92,53 @@ def test_balancers_stand_in_the_order_of_their_worst_task(load: Load) -> None:
         record("balanced: plain sum", 2, tagger=10, ner=10, textcat=10),  # nothing to compare with
         record("balanced: GradNorm", 2, tagger=10, ner=10, textcat=10),
     ]
-    lines = [line for line in mix.balancer_table(results) if line.startswith("| ")]
+    table = mix.balancer_table(results, [], "fp32")
+    lines = [line for line in table if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert [row[0] for row in cells] == ["balancer", "plain sum", "NormEqual"]
     assert cells[1] == ["plain sum", "1", "0.50", "2.00", "-1.00", "-1.00", "-"]
     assert cells[2][1] == "2"
     assert cells[2][-2] == "-2.00 ± 1.41"  # -1 and -3
-    assert mix.balancer_table(results[:4]) == []
+    assert mix.balancer_table(results[:4], [], "fp32") == []
+    assert "for want of" not in "\n".join(table)
+
+
+def test_a_pipeline_alone_that_bf16_lacks_is_that_of_fp32_and_the_table_says_so(load: Load) -> None:
+    mix = load("mix_scores")
+    alone, names = (
+        "alone, same epochs and updates with gold",
+        "alone, biluo_ner, same epochs and updates with gold",
+    )
+    same_epochs = [
+        record("alone, same epochs and batch size", 0, tagger=90, textcat=80),
+        record("alone, biluo_ner, same epochs and batch size", 0, ner=50),
+    ]
+    ours = record("spacy_mtl, biluo_ner", 0, tagger=91, ner=49, textcat=80)
+    results = [*same_epochs, ours, record(names, 0, ner=47), record(alone, 0, textcat=77)]
+    in_fp32 = [record(alone, 0, tagger=88, textcat=10), record(names, 0, ner=10)]
+    table = mix.balancer_table(results, in_fp32, "bf16")
+    cells = [cell.strip() for cell in table[-4].strip("|").split("|")]
+    assert cells == ["NormEqual", "1", "1.00", "-1.00", "0.00", "-1.00", "2.00"]
+    assert f"for want of the same in bf16: {alone}: tagger, seeds [0]." in table[-1]
+
+
+def test_a_table_names_the_machine_of_each_of_its_results(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    training = load("training")
+    path = tmp_path / "scores.json"
+    for n, machine in enumerate(["Versions: a\nProcessor: x", "Versions: a\nProcessor: y"]):
+        monkeypatch.setattr(training, "describe", lambda machine=machine: machine)
+        training.store_results(path, [*training.load_results(path), {"n": n}], "Scores", ["body"])
+    machines = [result["machine"].split()[-1] for result in training.load_results(path)]
+    assert machines == ["x", "y"]
+    head = "# Scores\n\nVersions: a\nProcessor: x\nProcessor: y\n\nbody\n"
+    assert path.with_suffix(".md").read_text() == head
+    # what is written again without a new run keeps its head, what is run again does not
+    training.store_results(path, training.load_results(path)[:1], "Scores", [])
+    assert "Processor: x" in path.with_suffix(".md").read_text()
+    training.store_results(path, [{"n": 0}], "Scores", [])
+    assert "Processor: x" not in path.with_suffix(".md").read_text()
 
 
 def test_systems_run_in_turn_and_the_warm_up_does_not_count(load: Load) -> None:
@@ -118,9 +158,11 @@ def test_ratios_are_taken_within_rounds(load: Load) -> None:
 
 def test_a_rerun_replaces_its_rows_and_keeps_the_others(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    path.write_text(json.dumps({"results": [{"length": "a", "v": 1}, {"length": "b", "v": 1}]}))
-    kept = load("rounds").keep(path, [{"length": "a", "v": 2}], ("length",))
-    assert kept == [{"length": "b", "v": 1}, {"length": "a", "v": 2}]
+    old = [{"length": "a", "v": 1}, {"length": "b", "v": 1}]
+    load("training").store_results(path, old, "X", [])
+    first, second = load("rounds").keep(path, [{"length": "a", "v": 2}], ("length",))
+    assert (first["length"], first["v"]) == ("b", 1)
+    assert second == {"length": "a", "v": 2}
 
 
 @pytest.mark.parametrize("long", [False, True])
