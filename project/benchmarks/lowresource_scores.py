@@ -1,7 +1,7 @@
 """Does sharing help where there is little data? 1,000 sentences of EWT (tags) and of GUM (names), all of SST-2.
 
-One pipeline for all three against pipelines for tags and for names alone, with the same passes over the small sources,
-the same gold in each update and about the same number of updates. Run from the project's folder, after
+One pipeline for all three against pipelines for each task alone, with the same passes over the sources, the same gold
+in each update and about the same number of updates. Run from the project's folder, after
 `python -m spacy project run mix-fetch` and `lowresource-convert`:
 
     python benchmarks/lowresource_scores.py corpus/lowresource --passes 12 --seeds 3
@@ -16,8 +16,8 @@ lists them, with other passes, partners, rates, orders, frozen or mixed layers a
 `--precision bf16` trains and reads in it; the file's name ends in `_bf16` then.
 
 The dev scores are taken several times in each run; the best of a run counts, by its own task alone, by the sum of tags
-and names together. Writes benchmarks/results/{folder}_scores_{passes}_{ner}.{json,md} after every run, and skips
-runs that are in the JSON already.
+and names together. Of sentiment, whose source is seen once, the last one counts. Writes
+benchmarks/results/{folder}_scores_{passes}_{ner}.{json,md} after every run, and skips runs that are in the JSON.
 """
 
 import json
@@ -34,6 +34,7 @@ from training import finish_update, load_results, prepare, set_updates, spread, 
 
 ROOT = Path(__file__).parent
 SMALL = ["tagger", "ner"]
+LARGE = "textcat"
 WORDPIECES = 180  # of one task in a batch
 Part = tuple[list[str], int]  # sources that are drawn from together, and how many documents of them
 
@@ -72,8 +73,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 NOTE = """Mean and sample standard deviation over seeds, in points, at the best of the evaluations of each run; `passes`
 over the small sources at that step. All pipelines have `configs/mix.cfg`; alone: one head and its own source. `gain`:
-over the best that the task reached alone with the same seed, in any number of passes; `worst gain`: of the two tasks,
-on average over seeds.
+over the best that the task reached alone with the same seed, in any number of passes. Sentiment is that at the end of
+the run, over that at the end of a pipeline alone. `worst`: of the gains of a seed, on average over seeds.
 """
 
 
@@ -178,20 +179,27 @@ def best_alone(results: list[dict[str, Any]], task: str) -> dict[int, float]:
     return found
 
 
+def at_the_end(results: list[dict[str, Any]]) -> dict[int, float]:
+    """seed -> sentiment after the last update, of the runs that have it."""
+    key = SCORES[LARGE]
+    return {r["seed"]: r["curve"][-1][key] for r in results if key in r["curve"][-1]}
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """A row for each variant; gains seed by seed."""
     header = ["pipeline", "updates"]
     for task in SMALL:
         header += [TITLES[task], "seeds", "passes", "gain"]
-    header.append("worst gain")
+    header += [f"{TITLES[LARGE]}, at the end", "gain", "worst of tags and names", "worst of three"]
     rows = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     alone = {task: best_alone(results, task) for task in SMALL}
+    large_alone = at_the_end([r for r in results if r["task"] == LARGE])
     for variant, settings in VARIANTS.items():
         all_own = [r for r in results if r["variant"] == variant]
         if not all_own:
             continue
         cells = ["/".join(str(r["updates"]) for r in all_own if r["seed"] == all_own[0]["seed"])]
-        worst: dict[int, list[float]] = {}
+        gains: dict[int, list[float]] = {}
         for task in SMALL:
             key = SCORES[task]
             own = [r for r in all_own if r["task"] in (None, task) and key in r["curve"][0]]
@@ -200,17 +208,29 @@ def table(results: list[dict[str, Any]]) -> str:
             seeds = sorted(points)
             gain = {s: 100 * (points[s][key] - alone[task][s]) for s in seeds if s in alone[task]}
             for seed, value in gain.items():
-                worst.setdefault(seed, []).append(value)
+                gains.setdefault(seed, []).append(value)
             cells += [
                 spread([100 * points[s][key] for s in seeds]),
                 str(len(seeds)),
                 "/".join(f"{points[s]['passes']:.0f}" for s in seeds),
                 "" if settings.get("alone") else spread(list(gain.values())),
             ]
-        whole = [min(values) for values in worst.values() if len(values) == len(SMALL)]
-        cells.append("" if settings.get("alone") else spread(whole))
+        of_two = {seed: min(values) for seed, values in gains.items() if len(values) == len(SMALL)}
+        large = at_the_end(all_own)
+        of_large = {s: 100 * (large[s] - large_alone[s]) for s in large if s in large_alone}
+        of_three = [min(of_two[s], of_large[s]) for s in of_two if s in of_large]
+        cells.append(spread([100 * score for score in large.values()]))
+        found = [list(of_large.values()), list(of_two.values()), of_three]
+        cells += ["" if settings.get("alone") else spread(values) for values in found]
         rows.append(f"| {' | '.join([variant, *cells])} |")
     return "\n".join(rows)
+
+
+def write(out: Path, results: list[dict[str, Any]]) -> str:
+    """Store results and their table; the table."""
+    rows = table(results)
+    store_results(out, results, "Little data", [rows, "", NOTE])
+    return rows
 
 
 def main(
@@ -232,15 +252,15 @@ def main(
         if name not in VARIANTS:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(VARIANTS)}")
     for name in task or []:
-        if name not in SMALL:
-            raise typer.BadParameter(f"`{name}` is none of {', '.join(SMALL)}")
+        if name not in SCORES:
+            raise typer.BadParameter(f"`{name}` is none of {', '.join(SCORES)}")
     suffix = "" if precision == "fp32" else f"_{precision}"
     out = ROOT / "results" / f"{folder.name}_scores_{passes}_{ner}{suffix}.json"
     sizes = count_documents(folder)
     runs = [
         (name, only)
         for name in variant or ["together", "alone"]
-        for only in ((task or SMALL) if VARIANTS[name].get("alone") else [None])
+        for only in ((task or SCORES) if VARIANTS[name].get("alone") else [None])
     ]
     for seed in range(seeds):
         for name, only in runs:
@@ -261,9 +281,8 @@ def main(
                 precision=precision,
             )
             record |= run(config, parts, passes=own_passes, evaluations=evaluations)
-            results = [*load_results(out), record]
-            store_results(out, results, "Little data", [table(results), "", NOTE])
-    print(table(load_results(out)))
+            write(out, [*load_results(out), record])
+    print(write(out, load_results(out)))
 
 
 if __name__ == "__main__":

@@ -242,14 +242,23 @@ def test_gains_are_over_the_best_that_a_task_reached_alone_with_that_seed(load: 
     assert module.best_alone(both, "ner") == {}
     rows = module.table(both).splitlines()
     assert rows[2] == (
-        "| together | 7 | 55.00 ± 21.21 | 2 | 12/6 | 7.50 ± 3.54 | 25.00 ± 7.07 | 2 | 12/6 | - | - |"
+        "| together | 7 | 55.00 ± 21.21 | 2 | 12/6 | 7.50 ± 3.54 | 25.00 ± 7.07 | 2 | 12/6 | - "
+        "| - | - | - | - |"
     )
-    assert rows[3] == "| alone | 7 | 45.00 ± 21.21 | 2 | 6/6 |  | - | 0 |  |  |  |"
-    assert rows[4] == "| alone, two times the passes | 7 | 35.00 | 1 | 6 |  | - | 0 |  |  |  |"
-    both += [run("alone", "ner", 0, {"ents_f": 0.25}), run("alone", "ner", 1, {"ents_f": 0.15})]
+    assert rows[3] == "| alone | 7 | 45.00 ± 21.21 | 2 | 6/6 |  | - | 0 |  |  | - |  |  |  |"
     assert (
-        module.table(both).splitlines()[2].endswith("| 5.00 ± 0.00 | 5.00 ± 0.00 |")
-    )  # not tags' 7.5
+        rows[4]
+        == "| alone, two times the passes | 7 | 35.00 | 1 | 6 |  | - | 0 |  |  | - |  |  |  |"
+    )
+    both += [run("alone", "ner", 0, {"ents_f": 0.25}), run("alone", "ner", 1, {"ents_f": 0.15})]
+    row = module.table(both).splitlines()[2]
+    assert row.endswith("| 5.00 ± 0.00 | - | - | 5.00 ± 0.00 | - |")  # not tags' 7.5
+    for point, sentiment in zip(both[0]["curve"], (0.9, 0.8), strict=True):
+        point["cats_micro_f"] = sentiment
+    both += [run("alone", "textcat", 0, {"cats_micro_f": 0.7}, {"cats_micro_f": 0.83})]
+    rows = module.table(both).splitlines()
+    assert rows[2].endswith("| 80.00 | -3.00 | 5.00 ± 0.00 | -3.00 |")  # of one seed
+    assert rows[3].endswith("| 83.00 |  |  |  |")
 
 
 def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
