@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import srsly
 from spacy import util
 from spacy.language import Language
 from spacy.training.loggers import setup_table
@@ -15,7 +14,7 @@ from spacy.util import SimpleFrozenList
 from tqdm import tqdm
 from wasabi import Printer
 
-from . import errors
+from . import errors, jsonl
 
 Info = dict[str, Any]
 LogStep = Callable[[Info | None], None]
@@ -203,6 +202,7 @@ class TaskLog:
         for path in (self.output_file, self.steps_file):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                jsonl.mend(path)
         training = nlp.config.interpolate()["training"]
         weights, frozen = training["score_weights"], training["frozen_components"]
         self.scores = [name for name, weight in weights.items() if weight is not None]
@@ -261,7 +261,7 @@ class TaskLog:
             }
             if gradients is not None:
                 record["gradients"] = gradients
-            _append(self.output_file, [record])
+            jsonl.append(self.output_file, [record])
         if gradients is not None:
             numbers = {**gradients["tasks"], **gradients["pairs"]}
             for task, count in recent.items():
@@ -287,7 +287,7 @@ class TaskLog:
 
         records = self.statistics.gradients.take()
         if self.steps_file is not None:
-            _append(self.steps_file, [record.as_json() for record in records])
+            jsonl.append(self.steps_file, [record.as_json() for record in records])
         return summarize(records)
 
     def _write(self, cells: list[str]) -> None:
@@ -349,20 +349,6 @@ def percent(share: float | None) -> str:
     ('12', '-')
     """
     return "-" if share is None else f"{100 * share:.0f}"
-
-
-def _append(path: Path, records: list[dict[str, Any]]) -> None:
-    with path.open("a", encoding="utf8") as stream:
-        stream.writelines(srsly.json_dumps(_finite(record)) + "\n" for record in records)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no number for what is not finite: null stands for it."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _score(info: Info, name: str) -> float | None:

@@ -138,6 +138,11 @@ def damaged_line(path: str, number: int, *, reason: object) -> ReportError:
     )
 
 
+def cut_file(path: str) -> str:
+    """A warning."""
+    return f"`{path}` ends within a line, as after an interruption; that line is left out."
+
+
 def damaged_report_file(path: str, *, reason: object) -> ReportError:
     return ReportError(
         f"`{path}` is not what `spacy mtl transfer` writes: {reason} Name its `transfer.json` with `--transfer`."

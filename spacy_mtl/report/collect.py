@@ -15,7 +15,7 @@ import spacy
 from spacy import util
 from spacy.language import Language
 
-from .. import errors
+from .. import errors, jsonl
 from ..annotation import heads_of, unit_of
 from ..pipeline.shared_transformer import shared_transformers
 from ..worst_task import main_keys, main_score
@@ -180,6 +180,7 @@ def collect(
             "`--steps` names it."
         )
     report.warnings += _doubts(run, metas, log, rows)
+    report.warnings += [errors.cut_file(str(p)) for p in (log, steps) if p and jsonl.is_cut(p)]
     _add_tasks(report, nlp, _best_steps(metas))
     try:
         report.mix = survey(nlp)
@@ -303,7 +304,7 @@ def _add_tasks(report: Report, nlp: Language, best_steps: dict[str, int]) -> Non
             task.batch_losses = data.smooth(data.curve(points, name, "loss"), report.window)
         if name in heads:
             _add_scores(task, heads[name], report.rows)
-            task.kept_score = main_score(heads[name], nlp.meta.get("performance", {}))
+            task.kept_score = _kept_score(heads[name], heads, nlp.meta.get("performance", {}))
         else:
             task.note = "This task is in the log, but no component of the pipeline."
         steps, values = task.scores.steps, task.scores.values
@@ -311,27 +312,34 @@ def _add_tasks(report: Report, nlp: Language, best_steps: dict[str, int]) -> Non
         if task.best_step is None and values:
             task.best_step = int(steps[values.index(max(values))])
         report.tasks.append(task)
-    shared = {t.score_name for t in report.tasks if t.score_name}
-    for key in sorted(shared):
-        same = [t.name for t in report.tasks if t.score_name == key]
-        if len(same) > 1:
-            report.notes.append(
-                f"{errors.listed(same)} have a score of the same name, `{key}`, of which the log keeps one: their "
-                "curves of scores are the same."
-            )
+
+
+def _kept_score(head: Any, heads: dict[str, Any], performance: dict[str, Any]) -> float | None:
+    """The main score saved with a pipeline; None if it is as likely that of another head of the kind."""
+    own = _of_head(head, performance)
+    alike = [h for h in heads.values() if set(main_keys(h)) & set(main_keys(head))]
+    return None if own is performance and len(alike) > 1 else main_score(head, own)
+
+
+def _of_head(head: Any, scores: dict[str, Any]) -> dict[str, Any]:
+    """The scores that are a head's, where another of its kind has scores of the same names (see `TaskScorer`)."""
+    suffix = f"/{head.name}"
+    own = {k.removesuffix(suffix): v for k, v in scores.items() if k.endswith(suffix)}
+    return own if own.keys() & set(main_keys(head)) else scores
 
 
 def _add_scores(task: Task, head: Any, rows: list[data.Row]) -> None:
-    found = [(row.step, main_score(head, row.scores)) for row in rows]
+    own = [(row.step, _of_head(head, row.scores)) for row in rows]
+    found = [(step, main_score(head, scores)) for step, scores in own]
     known = [(float(step), score) for step, score in found if score is not None]
     task.scores = data.Curve("all", tuple(s for s, _ in known), tuple(v for _, v in known))
-    recorded = {name for row in rows for name in row.scores}
+    recorded = {name for _, scores in own for name in scores}
     task.score_name = next((key for key in main_keys(head) if key in recorded), "")
     start = f"{task.score_name}@"
     sources = sorted(key for key in recorded if task.score_name and key.startswith(start))
     if len(sources) > 1:
         for key in sources:
-            there = [(float(row.step), row.scores[key]) for row in rows if key in row.scores]
+            there = [(float(step), scores[key]) for step, scores in own if key in scores]
             task.by_source.append(
                 data.Curve(
                     key.removeprefix(start), tuple(s for s, _ in there), tuple(v for _, v in there)

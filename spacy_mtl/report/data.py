@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from .. import errors
+from .. import errors, jsonl
 from ..transfer.comparison import by_pair
 from ..worst_task import is_number
 
@@ -306,10 +306,11 @@ def _batch(record: Record) -> Batch:
 
 
 def _read_lines(path: Path, parse: Callable[[Record], T]) -> Iterator[T]:
-    """Raises ReportError, with file and line, for one that is not what the logger writes."""
+    """Raises ReportError, with file and line, for one that the logger does not write; half a last line is left out."""
+    cut = jsonl.is_cut(path)
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            if not line.strip():
+            if not line.strip() or (cut and not line.endswith(b"\n")):
                 continue
             try:
                 yield parse(json.loads(line.decode("utf8")))

@@ -200,6 +200,15 @@ def test_a_damaged_line_of_the_batches_is_named(tmp_path: Path) -> None:
         data.read_batches(path)
 
 
+def test_half_a_last_line_is_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "log", [row(0), row(10)])
+    path.write_bytes(path.read_bytes().rstrip()[:-20])
+    assert [r.step for r in data.read_rows(path)] == [0]
+    steps = write(tmp_path / "steps", [batch(0), batch(1)])
+    steps.write_bytes(steps.read_bytes().rstrip()[:-20])
+    assert [b.number for b in data.read_batches(steps)] == [0]
+
+
 def test_a_log_without_evaluations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"log` has no evaluation.*`--log`"):
         data.read_rows(write(tmp_path / "log", []))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from spacy.vocab import Vocab
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.cli.debug import make_report
 from spacy_mtl.errors import CheckpointError
+from spacy_mtl.report import collect as collecting
 from spacy_mtl.report import plots
-from spacy_mtl.report.collect import Files, Report, collect
-from spacy_mtl.report.data import Curve
+from spacy_mtl.report.collect import Files, Report, Task, collect
+from spacy_mtl.report.data import Curve, Row
 from spacy_mtl.report.page import render
 
 from ..pipeline.helpers import make_nlp
@@ -214,6 +216,39 @@ def test_one_of_the_saved_pipelines_in_the_log_is_enough(moved: Path, trained: P
     (moved / "model-last" / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"model-last.meta\.json` cannot be read"):
         quick(moved)
+
+
+def test_two_heads_of_a_kind_have_curves_of_their_own() -> None:
+    scores = {"cats_score": 0.9, "cats_score/genre": 0.2, "cats_score/tone": 0.9}
+    scores |= {"cats_score@a": 0.8, "cats_score@b": 0.7, "cats_score@a/tone": 0.8}
+    scores |= {"cats_score@b/tone": 0.7}
+    rows = [Row(n, 0, 0.5, scores, tasks={}, units={}, seen={}) for n in (0, 10)]
+    heads = {n: SimpleNamespace(name=n, main_score="cats_score") for n in ("genre", "tone")}
+    genre, tone = (Task(name, factory="", number=0, unit="document") for name in heads)
+    for task in (genre, tone):
+        collecting._add_scores(task, heads[task.name], rows)
+    assert (genre.scores.values, tone.scores.values) == ((0.2, 0.2), (0.9, 0.9))
+    assert genre.by_source == []
+    assert [(c.task, c.values[0]) for c in tone.by_source] == [("a", 0.8), ("b", 0.7)]
+    # what a pipeline is saved with may be that of either
+    assert collecting._kept_score(heads["genre"], heads, {"cats_score": 0.9}) is None
+    assert collecting._kept_score(heads["genre"], heads, scores) == 0.2
+    assert (
+        collecting._kept_score(heads["genre"], {"genre": heads["genre"]}, {"cats_score": 0.9})
+        == 0.9
+    )
+
+
+def test_a_log_that_ends_within_a_line_is_shown_with_a_warning(
+    trained: Path, tmp_path: Path
+) -> None:
+    cut = as_logged(trained, tmp_path / "cut.jsonl")
+    whole = quick(trained, files=Files(log=cut))
+    cut.write_bytes(cut.read_bytes().rstrip()[:-30])
+    found = quick(trained, files=Files(log=cut))
+    assert [row.step for row in found.rows] == [row.step for row in whole.rows[:-1]]
+    assert any("ends within a line" in warning for warning in found.warnings)
+    assert not any("ends within a line" in warning for warning in whole.warnings)
 
 
 def test_without_a_steps_file_the_evaluations_tell_of_the_gradients(trained: Path) -> None:
