@@ -13,6 +13,8 @@ from wasabi import Printer
 from . import app
 from .options import OVERRIDES, CodePath, ConfigPath, GpuId
 
+_GRADIENTS = {"parameters": "the encoder's gradients", "pooled": "pooled gradients, a rough guess"}
+
 
 class Equal(str, Enum):
     """What is equal in all runs."""
@@ -31,7 +33,10 @@ def transfer_command(
     steps: Annotated[
         int, typer.Option(help="Updates of the run with all tasks; 0: `training.max_steps`.")
     ] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each group of tasks.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings of each group of tasks. Default: 3; with --quick 1."),
+    ] = None,
     pairs: Annotated[bool, typer.Option(help="Train each pair of tasks, too.")] = False,
     equal: Annotated[
         Equal,
@@ -53,6 +58,8 @@ def transfer_command(
     import_code(code_path)
     setup_gpu(use_gpu)
     printer = Printer()
+    if quick and pairs:
+        raise typer.BadParameter("--quick trains all tasks together only: leave out --pairs.")
     from ..errors import ConfigError, CorpusError
 
     with show_validation_error(config_path):
@@ -62,7 +69,7 @@ def transfer_command(
             config,
             output,
             steps=steps,
-            seeds=1 if quick else seeds,
+            seeds=seeds or (1 if quick else 3),
             pairs=pairs,
             equal=equal.value,
             quick=quick,
@@ -184,8 +191,10 @@ def make_report(
 
 
 def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[str, Any]:
-    """Groups by what pairs gained, where they were trained; else by the cosines of one run; and how well both agree.
+    """Which tasks to train together, what that is judged by, and how well pairs and gradients agree.
 
+    Judged by what pairs gained, where they were trained; by the run with all, where that has shown gains and no loss;
+    else by the cosines of gradients in the runs with all. No group in which a task was shown to lose is recommended.
     What a pair gained counts as 0 where three seeds or more do not show it.
     """
     from itertools import permutations
@@ -198,31 +207,56 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
         rank_correlation,
     )
 
-    cosines: dict[tuple[str, str], list[float]] = {}
-    for result in results:
-        for a, b in permutations(heads, 2):
-            values = result["gradients"]["pairs"].get("/".join(sorted((a, b))), {})
-            if "true_cosine" in values:
-                cosines.setdefault((a, b), []).append(values["true_cosine"])
-    affinity = {key: sum(values) / len(values) for key, values in cosines.items()}
+    affinity, kind, unknown = _affinity(heads, results)
     gains = pair_gains(found)
     every = list(permutations(heads, 2))
     both = [key for key in every if key in gains and key in affinity]
     agreement = rank_correlation([affinity[k] for k in both], [gains[k] for k in both])
-    if len(heads) > MOST_TASKS:
-        basis, groups = "", []
-    elif all(key in gains for key in every):
-        basis, groups = "pairs", best_groups(heads, proved_gains(found))
-    elif all(key in affinity for key in every):
-        basis, groups = "gradients", best_groups(heads, affinity)
-    else:
-        basis, groups = "", []
+    losing = {tuple(d.group) for d in found if d.verdict == "loses"}
+    of_all = [d.verdict for d in found if len(d.group) == len(heads)]
+    basis, groups = "", []
+    if len(heads) <= MOST_TASKS and all(key in gains for key in every):
+        basis, groups = "pairs", best_groups(heads, proved_gains(found), without=losing)
+    elif "gains" in of_all and "loses" not in of_all:
+        basis, groups = "together", [tuple(heads)]
+    elif len(heads) <= MOST_TASKS and not unknown:
+        basis, groups = "gradients", best_groups(heads, affinity, without=losing)
     return {
         "affinity": {"/".join(key): value for key, value in affinity.items()},
+        "affinity_from": kind,
+        "affinity_unknown": [list(pair) for pair in unknown],
         "agreement": agreement,
         "groups": [list(group) for group in groups],
         "groups_from": basis,
     }
+
+
+def _affinity(
+    heads: list[str], results: list[Any]
+) -> tuple[dict[tuple[str, str], float], str, list[tuple[str, str]]]:
+    """Cosines of each pair of tasks, in both orders; what they are of; and the pairs that have none.
+
+    To first order, a step along one task's gradient lowers another's loss by the product of their gradients (the
+    lookahead of Fifty et al. 2021, arXiv 2109.04617). Those of the encoder's parameters come from audits. If some pair
+    was never audited, since its tasks have no gold in the same batch, those of pooled gradients stand for all.
+    """
+    from itertools import combinations
+
+    def of(key: str) -> dict[tuple[str, str], float]:
+        values: dict[tuple[str, str], list[float]] = {}
+        for result in results:
+            for a, b in combinations(heads, 2):
+                pair = result["gradients"]["pairs"].get("/".join(sorted((a, b))), {})
+                if key in pair:
+                    values.setdefault((a, b), []).append(pair[key])
+        return {pair: sum(found) / len(found) for pair, found in values.items()}
+
+    pairs = list(combinations(heads, 2))
+    audited, pooled = of("true_cosine"), of("cosine")
+    use_pooled = len(pooled) > len(audited)
+    found, kind = (pooled, "pooled") if use_pooled else (audited, "parameters")
+    both = {key: value for (a, b), value in found.items() for key in ((a, b), (b, a))}
+    return both, kind if found else "", [pair for pair in pairs if pair not in found]
 
 
 def print_report(report: dict[str, Any], printer: Printer) -> None:
@@ -265,11 +299,17 @@ def print_report(report: dict[str, Any], printer: Printer) -> None:
                 "With fewer than three seeds a difference can hardly be told from chance: no verdict."
             )
     if report["affinity"]:
-        printer.divider("how well the gradients of two tasks agree (cosine, all trained together)")
+        of = _GRADIENTS[report["affinity_from"]]
+        printer.divider(f"how well two tasks agree (cosine of {of}, all trained together)")
         pairs = by_pair(heads, report["affinity"])
         printer.table([[" and ".join(p), f"{v:+.3f}"] for p, v in pairs.items()], aligns=["l", "r"])
         if report["agreement"] is not None:
             printer.text(f"Rank correlation with what the pairs gained: {report['agreement']:.2f}")
+    for a, b in report["affinity_unknown"]:
+        printer.warn(
+            f"Nothing is known of how `{a}` and `{b}` agree: no batch had gold for both. Larger batches, or "
+            "`mix = true` in a `spacy_mtl.BatchByWordpieces.v1`, put them together."
+        )
     if report["groups"]:
         _print_advice(report, printer)
 
@@ -280,7 +320,11 @@ def _print_advice(report: dict[str, Any], printer: Printer) -> None:
 
     advice = "; ".join(" + ".join(group) for group in report["groups"])
     pairs = [d for d in report["differences"] if len(d["group"]) == 2]
-    if report["groups_from"] == "gradients":
+    if report["groups_from"] == "together":
+        printer.good(
+            "All together, tasks have gained and none was shown to lose: train all together"
+        )
+    elif report["groups_from"] == "gradients":
         printer.info(f"Judged by the gradients alone, which is a guess, train together: {advice}")
     elif report["seeds"] < LEAST_SEEDS:
         printer.warn(

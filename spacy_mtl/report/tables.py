@@ -111,7 +111,8 @@ def transfer(found: dict[str, Any]) -> list[Table]:
         tables.append(Table(caption, header, rows, texts=frozenset((1, 5))))
     affinity = by_pair(heads, found["affinity"])
     if affinity:
-        caption = "How well the gradients of two tasks agree, all trained together"
+        of = "pooled gradients" if found.get("affinity_from") == "pooled" else "gradients"
+        caption = f"How well the {of} of two tasks agree, all trained together"
         rows = [[" and ".join(pair), f"{value:+.3f}"] for pair, value in affinity.items()]
         tables.append(Table(caption, ["Tasks", "Cosine"], rows))
     return tables
@@ -129,7 +130,11 @@ def advice(found: dict[str, Any] | None) -> list[str]:
         said.append(
             f"Rank correlation of the cosines with what the pairs gained: {found['agreement']:.2f}."
         )
-    if found["groups"]:
+    if found["groups_from"] == "together":
+        said.append(
+            "All together, tasks have gained and none was shown to lose: train all together."
+        )
+    elif found["groups"]:
         basis = {"pairs": "the pairs", "gradients": "the gradients alone, which is a guess"}
         groups = "; ".join(" + ".join(group) for group in found["groups"])
         said.append(f"Judged by {basis.get(found['groups_from'], '?')}, train together: {groups}.")

@@ -1,7 +1,7 @@
 """What sharing gained or cost each task. Pure: results of runs in, numbers out."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, TypeVar
@@ -150,20 +150,25 @@ def partitions(tasks: Sequence[str]) -> Iterator[list[tuple[str, ...]]]:
 
 
 def best_groups(
-    tasks: Sequence[str], affinity: dict[tuple[str, str], float]
+    tasks: Sequence[str],
+    affinity: dict[tuple[str, str], float],
+    *,
+    without: Collection[tuple[str, ...]] = (),
 ) -> list[tuple[str, ...]]:
     """The partition in which the tasks gain most, all together.
 
     What a task gains in a group is estimated by the mean of what it gains from each other member (Standley et al. 2020,
     arXiv 1905.07553, "higher order approximation"). With equal gains larger groups win: they are cheaper to run.
 
-    affinity: (task, other) -> what the task gains from the other. Raises ValueError for more than nine tasks.
+    affinity: (task, other) -> what the task gains from the other. without: groups of two or more that are not to be
+        formed. Raises ValueError for more than nine tasks.
     """
     if len(tasks) > MOST_TASKS:
         raise ValueError(f"Groups are looked for among at most {MOST_TASKS} tasks.")
 
+    refused = {frozenset(group) for group in without}
     return max(
-        partitions(tasks),
+        (p for p in partitions(tasks) if not any(frozenset(group) in refused for group in p)),
         key=lambda groups: (round(total_gain(groups, affinity), 9), -len(groups)),
     )
 

@@ -1,10 +1,13 @@
 """What `transfer` advises and prints."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 from wasabi import Printer
 
+from spacy_mtl.cli import app
 from spacy_mtl.cli.transfer import make_report, print_report
 from spacy_mtl.report import tables
 
@@ -82,3 +85,71 @@ def test_names_with_a_slash_are_kept_whole(capsys: pytest.CaptureFixture[str]) -
     assert "ner/news and tagger +0.250" in printed(report, capsys)
     (cosines,) = [t for t in tables.transfer(report) if t.header == ["Tasks", "Cosine"]]
     assert cosines.rows == [["ner/news and tagger", "+0.250"]]
+
+
+def three_heads(gains: tuple[float, float, float], cosine: float | None = 0.3) -> dict[str, Any]:
+    """The report on three heads, alone and together, that gained about so much, in points."""
+    results = []
+    for seed in range(3):
+        together = {h: 0.5 + gain / 100 + seed / 1e4 for h, gain in zip("abc", gains, strict=True)}
+        results += [result(seed, cosine, **together)]
+        results += [result(seed, **{h: 0.5}) for h in "abc"]
+    return make_report(["a", "b", "c"], results, seeds=3, equal="updates", steps=5)
+
+
+def test_no_group_is_advised_in_which_a_task_was_shown_to_lose(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = three_heads((2.0, -5.0, 1.0))
+    assert len(report["groups"]) > 1
+    assert "a + b + c" not in printed(report, capsys)
+    assert "a + b + c" not in " ".join(tables.advice(report))
+
+
+def test_what_was_shown_stands_above_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    report = three_heads((2.0, 0.0, 1.0), cosine=-0.5)
+    assert (report["groups_from"], report["groups"]) == ("together", [["a", "b", "c"]])
+    assert "✔ All together, tasks have gained" in printed(report, capsys)
+    assert "train all together" in tables.advice(report)[-1]
+    report = three_heads((0.0, 0.0, 0.0), cosine=-0.5)
+    assert report["groups_from"] == "gradients"
+    assert sorted(report["groups"]) == [["a"], ["b"], ["c"]]
+
+
+def quick(pairs: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """The report of one run with three heads, and these cosines."""
+    one = {**result(0, a=0.5, b=0.5, c=0.5), "gradients": {"pairs": pairs}}
+    return make_report(["a", "b", "c"], [one], seeds=1, equal="updates", steps=5)
+
+
+def test_pooled_cosines_stand_for_pairs_that_are_never_in_one_batch(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pooled = {"a/b": {"cosine": -0.2}, "a/c": {"cosine": -0.6}, "b/c": {"cosine": 0.7}}
+    audited = {"a/b": {"cosine": 0.1, "true_cosine": 0.4}}
+    report = quick(pooled | audited)
+    assert report["affinity_from"] == "pooled"
+    assert report["affinity"]["a/b"] == 0.1  # not one of each kind
+    assert sorted(report["groups"]) == [["a"], ["b", "c"]]
+    said = printed(report, capsys)
+    assert "cosine of pooled gradients" in said
+    assert "pooled gradients" in tables.transfer(report)[-1].caption
+    whole = {pair: {"cosine": -1.0, "true_cosine": 0.5} for pair in pooled}
+    assert quick(whole)["affinity_from"] == "parameters"
+
+
+def test_pairs_of_which_nothing_is_known_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    report = quick({"a/b": {"cosine": 0.2, "true_cosine": 0.2}})
+    assert report["groups"] == []
+    said = printed(report, capsys)
+    assert "how `a` and `c` agree: no batch had gold for both" in said
+    assert "`b` and `c`" in said
+    assert "`a` and `b`" not in said
+
+
+def test_quick_trains_no_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "config.cfg"
+    path.write_text("[nlp]\n")
+    done = CliRunner().invoke(app, ["transfer", str(path), "--quick", "--pairs"])
+    assert done.exit_code == 2
+    assert "leave out --pairs" in " ".join(done.output.split())

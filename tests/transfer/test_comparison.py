@@ -160,6 +160,8 @@ def test_tasks_that_help_each_other_are_put_together() -> None:
     assert sorted(best_groups("abc", affinity)) == [("a", "c"), ("b",)]
     assert best_groups("abcd", dict.fromkeys(affinity, 0.0)) == [("a", "b", "c", "d")]
     assert len(best_groups("abcd", dict.fromkeys(affinity, -1.0))) == 4
+    refused = best_groups("abcd", dict.fromkeys(affinity, 1.0), without=[("d", "c", "b", "a")])
+    assert len(refused) == 2
     with pytest.raises(ValueError, match="at most 9"):
         best_groups("abcdefghij", {})
 
