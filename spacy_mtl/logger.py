@@ -15,6 +15,7 @@ from tqdm import tqdm
 from wasabi import Printer
 
 from . import errors, jsonl
+from .worst_task import KEY, part_of
 
 Info = dict[str, Any]
 LogStep = Callable[[Info | None], None]
@@ -34,10 +35,12 @@ def make_task_logger(
 
     Columns: epoch, step; for each head the mean loss of an annotated unit since the last row (`tagger/token`) and the
     words of annotated documents that it has seen so far; the scores with a weight, times 100, and the weighted score.
-    A dash stands for a head that has seen nothing; frozen heads are left out. With `gradients`, also for each head its
-    `pull`, the percentage that its gradient has of the lengths of all gradients that the encoder gets; and `clash`, the
-    percentage of pairs of heads whose pooled gradients point against each other. With audits also `sign`, the
-    percentage of audited pairs whose pooled gradients agree or clash as those of the encoder's parameters do.
+    `worst_task` is shown as the part of its best score that the worst task has; its value in files and in the weighted
+    score grows with each new best one (see `spacy_mtl.worst_task.WorstTask`). A dash stands for a head that has seen
+    nothing; frozen heads are left out. With `gradients`, also for each head its `pull`, the percentage that its
+    gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of heads
+    whose pooled gradients point against each other. With audits also `sign`, the percentage of audited pairs whose
+    pooled gradients agree or clash as those of the encoder's parameters do.
 
     The step at which each head's main score was best is kept in `best_steps` of `model-last/meta.json`.
 
@@ -53,6 +56,8 @@ def make_task_logger(
     audit_every: in every so many batches run the encoder's backward pass once more for each head, to see how often the
         pooled cosine has the sign of the true one, between the gradients of the encoder's parameters. 0 (default):
         never.
+
+    In a pipeline with several shared_transformers only the heads of the first have a `pull`; a warning says so.
 
     Raises ConfigError for an unknown progress bar, settings that do not go together, or a pipeline without a
     shared_transformer.
@@ -79,6 +84,9 @@ def make_task_logger(
         statistics = TaskStatistics.of(nlp)
         if gradients:
             statistics.gradients = GradientLog(audit_every)
+            if len(shared) > 1:
+                first, *others = (component.name for component in shared)
+                util.logger.warning(errors.pulls_of_one_encoder(first, others))
         shared[0].statistics = statistics
         console = stdout if console_output else None
         log = TaskLog(nlp, statistics, console, output_file, steps_file)
@@ -355,6 +363,8 @@ def _score(info: Info, name: str) -> float | None:
     value = info["other_scores"].get(name)
     if value is None:
         return None
+    if name == KEY:
+        return 100 * part_of(float(value))
     return float(value) * (1 if name == "speed" else 100)
 
 

@@ -1,5 +1,6 @@
 """The checkpoint whose worst task is best: a score for `[training.score_weights]` that looks at all tasks."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,15 @@ def main_keys(component: Any) -> tuple[str, ...]:
 def is_number(value: Any) -> bool:
     """True for a score; scorers also return None, texts and dicts."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def part_of(value: float) -> float:
+    """The part of its best score that an evaluation's worst task had: a `WorstTask.value` without what it counts.
+
+    >>> part_of(0.4), part_of(3.4), part_of(2.0)
+    (0.4, 0.4, 1.0)
+    """
+    return value if value <= 1.0 else round(value - math.ceil(value) + 1.0, 9)
 
 
 @dataclass

@@ -270,6 +270,30 @@ def test_an_audit_has_a_column(nlp: Language) -> None:
     assert 0 <= int(shown["SIGN"]) <= 100
 
 
+def test_the_worst_task_is_shown_as_a_part(nlp: Language, tmp_path: Path) -> None:
+    nlp.config["training"]["score_weights"]["worst_task"] = 1.0
+    out, path = io.StringIO(), tmp_path / "log.jsonl"
+    log_step, finalize = make_task_logger(output_file=path, gradients=False)(nlp, out)
+    log_step(info(other_scores={"worst_task": 3.25}))
+    finalize()
+    header, _, row = out.getvalue().splitlines()
+    assert dict(zip(header.split(), row.split(), strict=True))["WORST_TASK"] == "25.00"
+    assert json.loads(path.read_text())["scores"]["worst_task"] == 3.25
+
+
+def test_one_encoder_s_heads_have_a_pull_and_that_is_said(
+    encoder_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nlp = make_nlp(encoder_path, ("tagger",))
+    block = nlp.config["components"]["shared_transformer"]["model"]
+    nlp.add_pipe("shared_transformer", name="second", config={"model": block})
+    with caplog.at_level("WARNING"):
+        make_task_logger(gradients=False)(nlp, io.StringIO(), io.StringIO())
+        assert "measures how" not in caplog.text
+        make_task_logger()(nlp, io.StringIO(), io.StringIO())
+    assert "the heads of `shared_transformer` pull, not those of `second`" in caplog.text
+
+
 def test_a_loss_that_is_no_number_is_written_as_null(nlp: Language, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log_step, finalize = make_task_logger(output_file=path, gradients=False)(

@@ -12,7 +12,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as training_loop
 from spacy.vocab import Vocab
 
-from spacy_mtl.worst_task import WorstTask, main_score
+from spacy_mtl.worst_task import WorstTask, main_score, part_of
 
 from .pipeline.conftest import encoder_path
 from .pipeline.helpers import make_config, make_nlp, shared
@@ -48,6 +48,7 @@ def test_spacy_keeps_the_evaluation_that_is_best_as_all_look_then(
         assert all(values[n - 1] > other for other in values[: n - 1]) == is_best
         n_best = round(values[n - 1] - now)
         assert values[n - 1] - n_best == pytest.approx(now, abs=1e-9)
+        assert part_of(values[n - 1]) == pytest.approx(now, abs=1e-8)
 
 
 def test_a_worked_example() -> None:

@@ -34,6 +34,14 @@ def needs_gradients(key: str, value: object) -> ConfigError:
     )
 
 
+def pulls_of_one_encoder(first: str, others: Iterable[str]) -> str:
+    """A warning."""
+    return (
+        f"`spacy_mtl.TaskLogger.v1` measures how the heads of `{first}` pull, not those of {listed(others)}: they have "
+        "a dash. `gradients = false` leaves the columns out."
+    )
+
+
 def no_source_for(heads: Iterable[str], *, key: str) -> ConfigError:
     return ConfigError(
         f"No source in `[{key}]` is annotated for {listed(heads)}. Add the component to the `tasks` of one, or "

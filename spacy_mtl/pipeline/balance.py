@@ -265,7 +265,11 @@ class GradientBalance:
         return weights * (plain / weighted) if plain > 0 and weighted > 0 else weights
 
     def to_bytes(self) -> bytes:
-        """All that later factors depend on, as JSON that keeps every digit."""
+        """All that later factors depend on, as JSON that keeps every digit.
+
+        Raises ConfigError if what the balancer's `stateful` names is not fit for that by now.
+        """
+        self.balancer.check()
         state = {
             "method": type(self.balancer).__name__,
             "balancer": self.balancer.state_dict(),

@@ -121,11 +121,15 @@ def test_every_balancer_trains_with_one_backward_pass_a_batch(
     import torch
 
     passes = []
-    backward = torch.autograd.backward
+    backward, grad = torch.autograd.backward, torch.autograd.grad
     monkeypatch.setattr(
         torch.autograd, "backward", lambda *a, **k: [passes.append(1), backward(*a, **k)]
     )
-    nlp = make(encoder_path, named(method), ("tagger", "ner", "textcat", "trainable_lemmatizer"))
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: [passes.append(1), grad(*a, **k)][1]
+    )
+    heads = ("tagger", "ner", "textcat", "trainable_lemmatizer")
+    nlp = make(encoder_path, named(method), heads, calibrate_every=0)
     before = weights(nlp)
     history = train(nlp, 12)
     after = weights(nlp)
@@ -153,6 +157,19 @@ def test_passes_beside_the_one_are_those_of_calibration(
     # batches 1, 2, 4 and 8 of each task; or 1, 2, 4 and 5
     looks = "gramian" in BALANCERS[method].needs
     assert len(passes) == (expected if looks else 0)
+
+
+def test_a_state_that_cannot_be_saved_is_named_when_it_is(encoder_path: Path) -> None:
+    nlp = make(encoder_path, named("DWA"))
+    train(nlp, 2)
+    settle(nlp)  # what closes the last batch sets the state anew
+    balance = shared(nlp).balance
+    assert balance is not None
+    (name, *_) = balance.balancer.stateful
+    for value in ({"tagger": np.float32(1.0)}, {"tagger": float("nan")}):
+        setattr(balance.balancer, name, value)
+        with pytest.raises(ConfigError, match=rf"{name}.*made of numbers"):
+            nlp.to_bytes()
 
 
 def below(nlp: Language, slots: Slots) -> dict[str, float]:
