@@ -21,16 +21,22 @@ def prepared_ahead(
 ) -> Iterator[PreparedDocs]:
     """Batches of documents, each prepared while the caller works on the one before it.
 
-    They are drawn in the caller's thread, one ahead. The tokenizer works without Python's lock.
+    They are drawn in the caller's thread, one ahead. The tokenizer works without Python's lock. An error of whoever
+    makes the documents is raised after the batches before it.
     """
     pool = ThreadPoolExecutor(1, "spacy_mtl-wordpieces")
     waiting: PreparedDocs | None = None
     try:
-        for docs in batches:
-            following = PreparedDocs(docs, pool.submit(prepare, docs))
+        try:
+            for docs in batches:
+                following = PreparedDocs(docs, pool.submit(prepare, docs))
+                if waiting is not None:
+                    yield waiting
+                waiting = following
+        except Exception:
             if waiting is not None:
                 yield waiting
-            waiting = following
+            raise
         if waiting is not None:
             yield waiting
     finally:  # a caller who stops early does not wait; Python may close the generator in the thread itself

@@ -37,7 +37,7 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     window: most wordpieces that the encoder reads at once, special tokens not counted. Longer documents are read in
         overlapping windows. Default: 256, or what the encoder can read if that is less.
     stride: how far neighbouring windows are apart at most. Default: seven eighths of the window.
-    max_batch_wordpieces: most wordpieces in one call of the encoder; it bounds the memory that prediction needs.
+    max_batch_wordpieces: most wordpieces in one call of the encoder, which bounds what its layers need.
         Default: 4,096 on a GPU and on a processor that computes in bf16 with AMX; else 1,024, as more would be slower.
     freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.
     freeze_embeddings: whether to freeze the embeddings. Default: false.

@@ -49,6 +49,9 @@ from .statistics import TaskStatistics
 
 _INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
 BALANCER_FILE = "balancer.json"
+MOST_TOKENS = (
+    32_768  # that are read at once; their vectors take 4 * width bytes each, some four times over
+)
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
 
 
@@ -245,10 +248,12 @@ class SharedTransformer(TrainablePipe):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate documents, in batches and in order.
 
-        If the encoder is on a GPU, it reads one batch ahead: wordpieces are made while the GPU works.
+        A batch is read in groups of up to 32,768 tokens, or of one longer document, so that it takes no more memory
+        than these, whatever `batch_size` is. If the encoder is on a GPU, it reads one group ahead: wordpieces are made
+        while the GPU works.
         """
         handle_error = self.get_error_handler()
-        batches: Iterable[list[Doc]] = util.minibatch(stream, size=batch_size)
+        batches: Iterable[list[Doc]] = _in_groups(util.minibatch(stream, size=batch_size))
         if self.shim.encoder is not None and self.shim.device.type != "cpu":
             batches = prepared_ahead(batches, self.shim.prepare)
         for docs in batches:
@@ -452,8 +457,14 @@ class SharedTransformer(TrainablePipe):
             neighbours.forget(listener)
         if self.whole is not None:
             self.whole.rescale(batch.buffer.slots)
-        gradient = batch.close(self._weigh(batch))
-        self.shim.release()
+        try:
+            gradient = batch.close(self._weigh(batch))
+        except BaseException:  # half of a backward pass must not get into the next step
+            self._deferred = None
+            self.shim.drop_gradients()
+            raise
+        finally:
+            self.shim.release()
         if gradient is not None:
             so_far = self._losses.get(self.name, 0.0)
             self._losses[self.name] = so_far + self._squared_norm(gradient)
@@ -580,6 +591,21 @@ class Predictions(list[Array]):
     def __init__(self, vectors: Iterable[Array], layers: Sequence[Array]) -> None:
         super().__init__(vectors)
         self.layers = layers
+
+
+def _in_groups(batches: Iterable[list[Doc]]) -> Iterator[list[Doc]]:
+    """Batches, cut before they have more than MOST_TOKENS tokens."""
+    for batch in batches:
+        group: list[Doc] = []
+        n_tokens = 0
+        for doc in batch:
+            if group and n_tokens + len(doc) > MOST_TOKENS:
+                yield group
+                group, n_tokens = [], 0
+            group.append(doc)
+            n_tokens += len(doc)
+        if group:
+            yield group
 
 
 def _mixes(listener: Model) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -103,8 +104,7 @@ class EncoderShim(Shim):
     Its id names the encoder's parameters for thinc's optimizer.
 
     budget: most wordpieces in a call of the encoder, once the device's memory has set a lower one than the settings.
-    every_layer: whether somebody wants the token vectors of all layers. layers: those of the last batch then, [T,
-        width] each, from the embeddings up; else empty.
+    every_layer: whether somebody wants the token vectors of all layers, which `take_layers` hands out then.
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
@@ -115,7 +115,7 @@ class EncoderShim(Shim):
         self.loss_scale = LossScale()
         self.budget: int | None = None
         self.every_layer = False
-        self.layers: list[Array] = []
+        self._layers: dict[int, list[Array]] = {}  # of the last batch of each thread
         self._pieces = WordpieceCache()  # of training, for other tokenizers
         self._chunks: ChunkedTokenizer | None = None
         self._spare = SpareGradient()
@@ -224,7 +224,7 @@ class EncoderShim(Shim):
         """Token vectors [T, width], without dropout and without a graph."""
         with torch.inference_mode():
             layers = self._encode(fwd_args, train=False)
-            self.layers = [torch2xp(layer) for layer in layers] if self.every_layer else []
+            self._keep_layers(layers)
             return torch2xp(layers[-1])
 
     def predict_docs(self, docs: list[Doc]) -> tuple[EncoderInput, Array]:
@@ -258,7 +258,7 @@ class EncoderShim(Shim):
         """
         with torch.enable_grad():
             layers = self._encode(fwd_args, train=True)
-        self.layers = [torch2xp(Y.detach()) for Y in layers] if self.every_layer else []
+        self._keep_layers(layers)
         Y = layers[-1]
         if not Y.requires_grad:
             return torch2xp(Y), lambda dY: []
@@ -272,10 +272,16 @@ class EncoderShim(Shim):
 
         return torch2xp(Y.detach()), backprop
 
+    def _keep_layers(self, layers: list[torch.Tensor]) -> None:
+        if self.every_layer:
+            self._layers[threading.get_ident()] = [torch2xp(layer.detach()) for layer in layers]
+
     def take_layers(self) -> list[Array]:
-        """The last batch's token vectors of every layer, [T, width] each; empty without `every_layer`."""
-        taken, self.layers = self.layers, []
-        return taken
+        """This thread's last batch's token vectors of every layer, [T, width] each, from the embeddings up.
+
+        Empty without `every_layer`.
+        """
+        return self._layers.pop(threading.get_ident(), [])
 
     @property
     def can_go_back(self) -> bool:

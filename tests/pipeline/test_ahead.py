@@ -109,6 +109,25 @@ def test_an_error_in_the_thread_is_that_of_its_batch(
     assert kept == texts[:2] + texts[4:]
 
 
+@pytest.mark.parametrize("n_good", [0, 1, 4, 5])
+def test_whoever_makes_the_documents_may_fail_after_those_that_are_made(
+    nlp: Language, n_good: int, request: pytest.FixtureRequest
+) -> None:
+    def texts() -> Iterator[str]:
+        yield from TEXTS[:n_good]
+        raise RuntimeError("the file ends here")
+
+    def count() -> int:
+        found: list[Doc] = []
+        with pytest.raises(RuntimeError, match="ends here"):
+            found.extend(nlp.pipe(texts(), batch_size=2))  # extends by what there is
+        return len(found)
+
+    on_cpu = count()
+    request.getfixturevalue("on_gpu")
+    assert count() == on_cpu == n_good // 2 * 2
+
+
 def test_memory_that_runs_out_is_said_once(
     nlp: Language, on_gpu: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,6 +160,39 @@ def test_training_reads_what_it_has_read_before_as_prediction_does(encoder_path:
                 np.testing.assert_array_equal(mine.ids, theirs.ids)
             for name in ("links", "token_lengths", "doc_tokens"):
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_wordpieces_are_made_once_in_a_training(
+    family: str, family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make_nlp(family_dir(family))
+    shim = shared(nlp).shim
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    read: list[str] = []
+    tokenizer = shim.require().tokenizer
+
+    class Counting:
+        """The tokenizer, which is not Python's and cannot be patched."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tokenizer, name)
+
+        def encode_batch(self, texts: list[str], **settings: Any) -> Any:
+            read.extend(texts)
+            return tokenizer.encode_batch(texts, **settings)
+
+        encode_batch_fast = encode_batch
+
+    monkeypatch.setattr(shim.require(), "tokenizer", Counting())
+    if shim._chunks is not None:
+        monkeypatch.setattr(shim._chunks, "tokenizer", Counting())
+    shim.prepare(docs, again=True)
+    assert read
+    read.clear()
+    for batch in (docs, docs[::-1], docs[:2]):
+        shim.prepare(batch, again=True)
+    assert read == []
 
 
 def test_another_encoder_forgets_the_wordpieces_of_the_last(

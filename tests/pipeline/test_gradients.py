@@ -367,6 +367,29 @@ def test_unannotated_documents_send_the_encoder_nothing(encoder_path: str) -> No
     assert all(not g.any() for g in gradient.values())
 
 
+def test_half_a_backward_pass_gets_into_no_step(
+    encoder_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make_pipeline(encoder_path, HEADS)
+    backward = torch.autograd.backward
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        backward(*args, **kwargs)
+        raise torch.OutOfMemoryError("no more memory")
+
+    monkeypatch.setattr(torch.autograd, "backward", fail)
+    encoder = nlp.get_pipe("shared_transformer")
+    examples = make_examples(nlp, HEADS)
+    encoder.update(examples)  # type: ignore[attr-defined]
+    for head in HEADS:
+        nlp.get_pipe(head).update(examples)  # type: ignore[attr-defined]
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.finish_update(Adam(0.1))  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch.autograd, "backward", backward)
+    assert all(p.grad is None for p in encoder.shim.require().model.parameters())  # type: ignore[attr-defined]
+    assert encoder._batch is None  # type: ignore[attr-defined]
+
+
 def test_predicting_between_two_updates_uses_the_updated_weights(encoder_path: str) -> None:
     nlp = make_pipeline(encoder_path, HEADS)
     before = nlp.make_doc("Anna Smith")

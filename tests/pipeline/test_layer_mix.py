@@ -1,6 +1,8 @@
 """A listener that learns its own mix of the encoder's layers."""
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from spacy_mtl.encoder.transformer import encode_layers
 from spacy_mtl.errors import ConfigError, ListenerError
 from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.listener import SharedTransformerListener
+from spacy_mtl.pipeline.shim import EncoderShim
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 from .helpers import LISTENER, NAME, Settings, head, make_nlp, shared, train, weights
@@ -196,3 +199,22 @@ def test_wrong_use_is_named(encoder_path: Path) -> None:
         nlp.update(make_examples(nlp.vocab), exclude=[NAME], annotates=[NAME])
     with pytest.raises(ListenerError, match="has not encoded"):
         nlp.get_pipe("tagger")(nlp.make_doc("It runs"))  # type: ignore[operator]
+
+
+def test_threads_do_not_get_each_other_s_layers(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make(encoder_path, "tagger")
+    set_mix(nlp, "tagger")
+    expected = {text: nlp(text)._.task_vectors["tagger"] for text in TEXTS[:2]}
+    both = threading.Barrier(2, timeout=20)
+    take = EncoderShim.take_layers
+
+    def take_late(self: EncoderShim) -> Any:
+        both.wait()  # the other has encoded too
+        return take(self)
+
+    monkeypatch.setattr(EncoderShim, "take_layers", take_late)
+    with ThreadPoolExecutor(2) as pool:
+        for doc in pool.map(nlp, TEXTS[:2]):
+            np.testing.assert_allclose(doc._.task_vectors["tagger"], expected[doc.text], atol=1e-6)

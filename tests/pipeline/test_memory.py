@@ -8,6 +8,7 @@ import pytest
 import torch
 from spacy.language import Language
 
+from spacy_mtl.pipeline import shared_transformer as shared_transformers
 from spacy_mtl.pipeline import shim as shims
 from spacy_mtl.types import EncoderInput
 
@@ -23,12 +24,14 @@ class SmallDevice:
     def __init__(self, holds: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.holds = holds
         self.budgets: list[int] = []
+        self.n_tokens: list[int] = []
         self.encode = shims.encode_layers
         monkeypatch.setattr(shims, "encode_layers", self)
 
     def __call__(self, model: Any, inputs: EncoderInput, **settings: Any) -> list[torch.Tensor]:
         self.budgets.append(inputs.budget)
-        largest = max(batch.ids.size for batch in inputs.micro_batches)
+        self.n_tokens.append(len(inputs.token_lengths))
+        largest = max((batch.ids.size for batch in inputs.micro_batches), default=0)
         if largest > self.holds:
             raise torch.OutOfMemoryError("no more memory")
         return self.encode(model, inputs, **settings)
@@ -54,6 +57,30 @@ def test_half_the_budget_is_tried_and_nothing_is_lost_or_reordered(
     again = [doc.text for doc in nlp.pipe(texts)]  # the lower budget stays, and is said once
     assert again == texts
     assert device.budgets == [400, 200, 100, 100]
+
+
+def test_a_batch_is_read_in_groups_whatever_its_size(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [*TEXTS, "", LONG, *TEXTS, ""]
+    expected = [doc.tensor for doc in nlp.pipe(texts)]
+    most = max(len(doc) for doc in nlp.pipe(TEXTS))
+    monkeypatch.setattr(shared_transformers, "MOST_TOKENS", 2 * most)
+    device = SmallDevice(10**9, monkeypatch)
+    found = list(nlp.pipe(texts, batch_size=1000))
+    assert [doc.text for doc in found] == texts
+    for doc, vectors in zip(found, expected, strict=True):
+        np.testing.assert_allclose(doc.tensor, vectors, atol=1e-5)
+    assert sorted(device.n_tokens)[-2] <= 2 * most < max(device.n_tokens) == len(nlp(LONG))
+    assert len(device.budgets) < len(texts)  # more than one document in a group
+    alone = list(nlp.pipe([*texts, *texts], batch_size=3))
+    assert [doc.text for doc in alone] == [*texts, *texts]
+
+
+def test_each_document_has_vectors_of_its_own(nlp: Language) -> None:
+    """What keeps one document does not keep its whole batch."""
+    for doc in nlp.pipe([*TEXTS, LONG]):
+        assert doc.tensor.base is None or doc.tensor.base.size == doc.tensor.size
 
 
 def test_a_window_that_does_not_fit_by_itself_is_torchs_error(

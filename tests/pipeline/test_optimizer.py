@@ -69,6 +69,13 @@ def test_a_step_is_that_of_torch_s_adamw(model: torch.nn.Module) -> None:
         torch.testing.assert_close(value, values(twin)[name], rtol=1e-5, atol=1e-7)
 
 
+def test_all_parameters_step_in_one_kernel(model: torch.nn.Module) -> None:
+    ours = make_adamw(0.01)
+    ours.step(model, fill_gradients(model, 0))
+    assert ours._torch is not None
+    assert all(group["fused"] for group in ours._torch.param_groups)
+
+
 def test_biases_and_norms_do_not_decay(model: torch.nn.Module) -> None:
     before = values(model)
     optimizer = make_adamw(0.1, weight_decay=0.5, eps=1.0, grad_clip=None)

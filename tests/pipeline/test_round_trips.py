@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
+import torch
 from spacy.lang.en import English
 from spacy.language import Language
 
@@ -78,6 +79,21 @@ def test_a_pipeline_predicts_the_same_after(
     assert predictions(other) == predictions(nlp)
     assert same_weights(nlp, other)
     assert shared(other).listening_components == list(HEADS)
+
+
+def test_loading_draws_no_random_weights(
+    nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp.to_disk(tmp_path)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("weights were initialised at random before those of the file")
+
+    for name in ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, refuse)
+    monkeypatch.setattr(torch.Tensor, "normal_", refuse)
+    monkeypatch.setattr(torch.Tensor, "uniform_", refuse)
+    assert same_weights(nlp, spacy.load(tmp_path))
 
 
 @pytest.mark.parametrize("trip", TRIPS)

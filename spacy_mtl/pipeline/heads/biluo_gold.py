@@ -9,8 +9,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ... import errors
-from ...types import Ints
-from .biluo_tags import UNKNOWN, to_tags
+from ...types import Bools, Ints
+from .biluo_tags import BEGIN, IN, LAST, UNKNOWN, to_tags
 
 _KINDS = {"B": 1, "I": 2, "L": 3, "U": 4}
 
@@ -24,6 +24,8 @@ def attributes(docs: Sequence[Doc], names: Sequence[int]) -> Any:
 def gold_tags(examples: Sequence[Example], labels: Sequence[str], *, name: str) -> Ints:
     """[T] the tag of each predicted token; UNKNOWN where the annotation is missing or cannot be aligned, as in spaCy.
 
+    Entities that begin or end at whitespace are UNKNOWN too: they could not be predicted.
+
     Raises ConfigError for a label that is not among `labels`; `name` is that of the head.
     """
     same = [_same_tokens(example) for example in examples]
@@ -33,7 +35,24 @@ def gold_tags(examples: Sequence[Example], labels: Sequence[str], *, name: str) 
         next(fast) if is_same else _aligned(example, labels, name=name)
         for example, is_same in zip(examples, same, strict=True)
     ]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    tags = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    space = attributes([eg.predicted for eg in examples], (IS_SPACE,))[:, 0].astype(bool)
+    _forget_at_whitespace(tags, space)
+    return tags
+
+
+def _forget_at_whitespace(tags: Ints, space: Bools) -> None:
+    """Make entities UNKNOWN whose first or last token is whitespace."""
+    kind = (tags - 1) % 4 + 1
+    for i in np.flatnonzero(space & (tags > 0)):
+        if kind[i] == IN:
+            continue
+        start, end = i, i + 1
+        while kind[start] in (IN, LAST) and start > 0 and tags[start - 1] > 0:
+            start -= 1
+        while kind[end - 1] in (BEGIN, IN) and end < len(tags) and tags[end] > 0:
+            end += 1
+        tags[start:end] = UNKNOWN
 
 
 def _same_tokens(example: Example) -> bool:

@@ -31,9 +31,11 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
     transition-based head.
 
     As in spaCy: entities that are there already, such as an entity ruler's, stay; blocked tokens stay out; no entity
-    begins or ends at whitespace or crosses a sentence boundary that is set; tokens whose annotation is missing, or
-    cannot be aligned with the prediction's, are not trained on. `doc.ents = []` says that there are no entities; a
-    document without entity annotation is not seen.
+    begins or ends at whitespace or crosses a sentence boundary that is set; tokens whose annotation is missing, cannot
+    be aligned with the prediction's, or says that an entity begins or ends at whitespace, are not trained on.
+    `doc.ents = []` says that there are no entities; a document without entity annotation is not seen.
+
+    Unlike spaCy's: an unknown label in the gold is an error, and there is neither `rehearse` nor a beam.
 
     model: from `spacy_mtl.BiluoTagger.v1`. incorrect_spans_key: span group of reference documents with spans that are
     known not to be entities. confidence: whether to set `span._.ent_confidence` of each entity found: the product of
@@ -60,6 +62,10 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
         self.confidence = confidence
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": []}
+        if confidence and not Span.has_extension(CONFIDENCE):
+            Span.set_extension(
+                CONFIDENCE, default=None
+            )  # here: other processes may set what this one reads
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -147,8 +153,6 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
             self._set_confidence(docs, tags, flat, stops)
 
     def _set_confidence(self, docs: list[Doc], tags: Ints, scores: Array, stops: Ints) -> None:
-        if not Span.has_extension(CONFIDENCE):
-            Span.set_extension(CONFIDENCE, default=None)
         top = scores.max(axis=1, keepdims=True)
         log_total = top[:, 0] + np.log(np.exp(scores - top).sum(axis=1))
         sums = np.concatenate(

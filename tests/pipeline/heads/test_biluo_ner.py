@@ -118,6 +118,25 @@ def test_no_entity_begins_or_ends_at_whitespace() -> None:
     assert not any(ent[0].is_space or ent[-1].is_space for ent in doc.ents)
 
 
+def test_gold_that_ends_at_whitespace_teaches_nothing() -> None:
+    nlp, component = learned()
+    gold = Doc(nlp.vocab, words=["Anna", " ", "sings"], ents=["B-PERSON", "I-PERSON", "O"])
+    example = Example(Doc(nlp.vocab, words=["Anna", " ", "sings"]), gold)
+    _, gradients = component.get_loss([example], component.predict([example.predicted]))
+    assert not gradients[0][:2].any()
+    assert gradients[0][2].any()
+
+
+def test_confidence_that_another_process_has_set_can_be_read() -> None:
+    if Span.has_extension(CONFIDENCE):
+        Span.remove_extension(CONFIDENCE)
+    learned(confidence=True)  # what a process does that has not predicted anything yet
+    assert Span.has_extension(CONFIDENCE)
+    Span.remove_extension(CONFIDENCE)
+    learned()
+    assert not Span.has_extension(CONFIDENCE)
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["", "Anna"]])
 def test_documents_without_words_are_no_trouble(texts: list[str]) -> None:
     nlp, _ = learned()

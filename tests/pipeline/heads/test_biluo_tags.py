@@ -47,7 +47,13 @@ def test_gold_tags_are_those_of_spacy(references: list[Doc]) -> None:
     for reference in references:
         words = [t.text for t in reference]
         examples.append(Example(Doc(reference.vocab, words=words), reference))
-    expected = [tag for example in examples for tag in spacys(example)]
+    expected = []
+    for example in examples:
+        tags = spacys(example)
+        for ent in example.reference.ents:
+            if ent[0].is_space or ent[-1].is_space:  # spaCy's `ner` cannot predict it, nor can ours
+                tags[ent.start : ent.end] = [-1] * len(ent)
+        expected += tags
     assert gold_tags(examples, LABELS, name="ner").tolist() == expected
 
 
