@@ -32,10 +32,12 @@ SCORES = {"tag_acc": "tags, accuracy", "ents_f": "names, F", "cats_score": "genr
 PEER = "spacy-transformers"
 OURS = "spacy_mtl"
 OWN_OPTIMIZER = "spacy_mtl, encoder with AdamW of its own"
-SYSTEMS = (OURS, PEER, OWN_OPTIMIZER)
+PLAIN_SUM = f"{OWN_OPTIMIZER}, plain sum"
+SYSTEMS = (OURS, PEER, PLAIN_SUM, OWN_OPTIMIZER)
 NOTE = """Mean and sample standard deviation over seeds, in points, after the last update. The first two pipelines have
-the same optimizer (thinc's Adam, one rate for encoder and heads), batches and heads. The third is `configs/gum.cfg`, as
-it is: heads with a rate of 0.002 and the encoder with AdamW and 0.0001, which spacy-transformers does not offer.
+the same optimizer (thinc's Adam, one rate for encoder and heads), batches and heads, and the plain sum of their
+gradients. The last is `configs/gum.cfg`, as it is: heads with a rate of 0.002, the encoder with AdamW and 0.0001, which
+spacy-transformers does not offer, and the default balancer, NormEqual; the one before it has none.
 """
 
 
@@ -52,7 +54,9 @@ def make_config(
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
     set_precision(config)
-    if system != OWN_OPTIMIZER:
+    if system == PLAIN_SUM:
+        config["components"]["shared_transformer"]["balancer"] = None
+    elif system != OWN_OPTIMIZER:
         one_optimizer(config, rate)
     if system == PEER:
         as_peer(config)
@@ -74,7 +78,9 @@ def table(results: list[dict[str, Any]]) -> str:
             continue
         cells = [spread([100 * r["scores"][key] for r in own]) for key in SCORES]
         setting = [str(own[0][key]) for key in ("updates", "words")]
-        setting.append("0.0001 and 0.002" if system == OWN_OPTIMIZER else str(own[0]["rate"]))
+        setting.append(
+            "0.0001 and 0.002" if system in (PLAIN_SUM, OWN_OPTIMIZER) else str(own[0]["rate"])
+        )
         rows.append(f"| {' | '.join([system, str(len(own)), *setting, *cells])} |")
     return "\n".join(rows)
 

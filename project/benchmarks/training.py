@@ -57,8 +57,8 @@ def as_peer(config: Config) -> None:
 
 def one_optimizer(config: Config, rate: float) -> None:
     """Let `[training.optimizer]` step the encoder too, at one rate for all, and weigh all heads alike."""
-    for key in ("optimizer", "balancer"):
-        config["components"]["shared_transformer"].pop(key, None)
+    config["components"]["shared_transformer"].pop("optimizer", None)
+    config["components"]["shared_transformer"]["balancer"] = None
     config["training"]["optimizer"]["learn_rate"]["initial_rate"] = rate
     for head in config["components"].values():
         head.get("model", {}).get("tok2vec", {}).pop("grad_factor", None)

@@ -37,6 +37,9 @@ def make_config(folder: Path, words: int) -> Any:
     """configs/gum.cfg with a fourth head."""
     paths = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy")}
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=paths)
+    config["components"]["shared_transformer"]["balancer"] = (
+        None  # what the others are compared with
+    )
     tagger = config["components"]["tagger"]
     config["components"]["morphologizer"] = {
         "factory": "morphologizer",

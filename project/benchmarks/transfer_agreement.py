@@ -68,6 +68,7 @@ def make_config(folder: Path, words: int) -> Config:
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
     config["components"] |= HEADS
+    config["components"]["shared_transformer"]["balancer"] = None  # as its results were measured
     config["nlp"]["pipeline"] = ["shared_transformer", "tagger", "textcat", *HEADS]
     config["training"].pop("score_weights")
     return config

@@ -94,7 +94,8 @@ class SharedTransformer(TrainablePipe):
 
     vocab: the pipeline's vocabulary. model: from `spacy_mtl.TransformerEncoder.v1`. name: of the component.
     optimizer: the encoder's own optimizer; None: the pipeline's optimizer steps the encoder too.
-    balancer: weighs the heads' gradients; None: the encoder gets their plain sum.
+    balancer: weighs the heads' gradients, where there are two or more; None: the encoder gets their plain sum. The
+        factory's default is `NormEqual`: each head's gradient is about equally long.
     calibrate_every: where gradients are measured, for a balancer or the log: find out how long a head's gradient is at
         the encoder's parameters in so many of its batches (and in its first, second, fourth, eighth, ...), by a
         backward pass of its own; 0: never, see `spacy_mtl.pipeline.balance.GradientMeter`. Default: 100.
@@ -403,7 +404,7 @@ class SharedTransformer(TrainablePipe):
 
     def _count(self, examples: list[Example], losses: dict[str, float]) -> None:
         """Count what a batch is annotated for, if somebody wants to know."""
-        if self.balance is not None and self.balance.measures:
+        if self.balance is not None and self._balances and self.balance.measures:
             if self.statistics is None:
                 self.statistics = TaskStatistics({})
             for task in self._heads.keys() - self.statistics.heads.keys():
@@ -411,9 +412,17 @@ class SharedTransformer(TrainablePipe):
         if self.statistics is not None:
             self.statistics.begin(examples if self.whole is None else self.whole.examples, losses)
 
+    @property
+    def _balances(self) -> bool:
+        """Whether there is something to weigh: with one head whoever compares tasks would change nothing."""
+        if self.balance is None:
+            return False
+        return len(self.listener_map) > 1 or not self.balance.measures
+
     def _weigh(self, batch: SharedBatch) -> dict[str, float] | None:
         """The factor on each head's gradient; None for the plain sum."""
-        statistics, balance, slots = self.statistics, self.balance, batch.buffer.slots
+        statistics, slots = self.statistics, batch.buffer.slots
+        balance = self.balance if self._balances else None
         log = None if statistics is None else statistics.gradients
         if balance is None and log is None:
             return None
@@ -654,7 +663,8 @@ def make_shared_transformer(
 
     model: from `spacy_mtl.TransformerEncoder.v1`.
     optimizer: from `spacy_mtl.AdamW.v1`; null: `[training.optimizer]` steps the encoder too.
-    balancer: from the registry `balancers`; null: the encoder gets the plain sum of the heads' gradients.
+    balancer: from the registry `balancers`. Default: `spacy_mtl.NormEqual.v1`; null: the encoder gets the plain sum of
+        the heads' gradients.
     calibrate_every: for a balancer and the log, take the length of each head's gradient at the encoder's parameters in
         so many of its batches, which costs half a backward pass. Default: 100; 0: never.
     storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.

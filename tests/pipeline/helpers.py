@@ -109,11 +109,13 @@ def make_config(
     """The config of a pipeline: an encoder, then the heads.
 
     heads: names of spaCy's factories, or components by name. model: settings of the encoder. settings: those of
-        the shared_transformer itself.
+        the shared_transformer itself; unless they say otherwise the encoder gets the plain sum of gradients, which
+        others can compute too.
     """
     if not isinstance(heads, Mapping):
         heads = {h: head(h) for h in heads}
-    shared = {"factory": NAME, "model": encoder_model(path, **(model or {})), **settings}
+    shared = {"factory": NAME, "model": encoder_model(path, **(model or {})), "balancer": None}
+    shared |= settings
     return {
         "nlp": {"lang": "en", "pipeline": [name, *heads]},
         "components": {name: shared, **heads},

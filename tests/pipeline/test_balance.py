@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import spacy
 from numpy.typing import NDArray
+from spacy.lang.en import English
 from spacy.language import Language
 from spacy.training import Example
 from thinc.api import SGD, Optimizer
@@ -30,6 +31,7 @@ from .helpers import (
     NAME,
     give_fixed_weights,
     head,
+    make_config,
     make_nlp,
     shared,
     tagger_model,
@@ -157,6 +159,37 @@ def test_passes_beside_the_one_are_those_of_calibration(
     # batches 1, 2, 4 and 8 of each task; or 1, 2, 4 and 5
     looks = "gramian" in BALANCERS[method].needs
     assert len(passes) == (expected if looks else 0)
+
+
+def test_unless_told_otherwise_gradients_are_equally_long(encoder_path: Path) -> None:
+    config = make_config(encoder_path, HEADS)
+    del config["components"]["shared_transformer"]["balancer"]
+    nlp = English.from_config(config)
+    balance = shared(nlp).balance
+    assert balance is not None
+    assert isinstance(balance.balancer, BALANCERS["NormEqual"])
+    other = config | {"components": {**config["components"]}}
+    block = {**config["components"]["shared_transformer"], "balancer": named("FAMO")}
+    other["components"]["shared_transformer"] = block
+    assert isinstance(shared(English.from_config(other)).balance.balancer, BALANCERS["FAMO"])  # type: ignore[union-attr]
+
+
+def test_with_one_head_there_is_nothing_to_measure(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a backward pass beside the one")
+
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    one, other = (
+        make(encoder_path, balancer, ("tagger",)) for balancer in (named("NormEqual"), None)
+    )
+    for nlp in (one, other):
+        train(nlp, 5)
+    assert same(weights(one), weights(other))
+    assert shared(one).balance.n_batches == 0  # type: ignore[union-attr]
 
 
 def test_a_state_that_cannot_be_saved_is_named_when_it_is(encoder_path: Path) -> None:

@@ -86,6 +86,7 @@ pipeline = {["shared_transformer", *order]}
 
 [components.shared_transformer]
 factory = "shared_transformer"
+balancer = null
 {extra}
 
 [components.shared_transformer.model]
