@@ -12,7 +12,7 @@ from .dropout import fast_dropout
 from .embeddings import SpareGradient, fill_id, looked_up_once
 from .layers import max_positions
 from .packed import compiled_shape
-from .pooling import pool
+from .pooling import choose, pool
 from .precision import autocast
 
 # Of other encoders some mix neighbours, or all wordpieces, without a mask: ConvBERT, MobileBERT, Nyströmformer
@@ -74,8 +74,10 @@ def encode_layers(
             ]
         else:
             encoded = [_encode(model, b, device, every=every) for b in inputs.micro_batches]
-    links = torch.from_numpy(inputs.links).to(device, non_blocking=True)
-    lengths = torch.from_numpy(inputs.token_lengths).to(device, non_blocking=True)
+    links, lengths = (
+        torch.from_numpy(chosen).to(device, non_blocking=True)
+        for chosen in choose(inputs.links, inputs.token_lengths, pooling)
+    )
     found = []
     for rows in zip(*encoded, strict=True):
         hidden = torch.cat(rows) if len(rows) > 1 else rows[0]

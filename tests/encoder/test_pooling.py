@@ -1,12 +1,13 @@
 """Wordpiece vectors become token vectors, and the gradient goes back the same way."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spacy_mtl.encoder.pooling import pool
+from spacy_mtl.encoder.pooling import choose, pool
 from spacy_mtl.types import POOLINGS, Pooling
 
 WIDTH = 3
@@ -19,9 +20,10 @@ def links(draw: st.DrawFn) -> list[list[int]]:
 
 
 def pool_lists(hidden: Tensor, tokens: list[list[int]], pooling: Pooling) -> Tensor:
-    flat = torch.tensor([row for token in tokens for row in token], dtype=torch.long)
-    lengths = torch.tensor([len(token) for token in tokens], dtype=torch.long)
-    return pool(hidden, flat, lengths, pooling)
+    flat = np.array([row for token in tokens for row in token], dtype=np.int64)
+    lengths = np.array([len(token) for token in tokens], dtype=np.int64)
+    chosen = choose(flat, lengths, pooling)
+    return pool(hidden, *map(torch.from_numpy, chosen), pooling)  # type: ignore[misc]
 
 
 def pool_by_loop(hidden: Tensor, tokens: list[list[int]], pooling: Pooling) -> Tensor:
