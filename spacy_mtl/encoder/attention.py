@@ -96,11 +96,13 @@ class FlatRow:
         inside = [_inside(batch) for batch in batches]
         ids = np.concatenate([batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)])
         positions = np.concatenate([kept.nonzero()[1] for kept in inside]) + _first_position(model)
-        over = compiled_rows(len(ids), device) - len(ids)
-        filled = [np.pad(x, (0, over), mode="edge") for x in (ids, positions)]
-        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in filled]
+        n_rows = len(ids)
+        over = compiled_rows(n_rows, device) - n_rows
+        if over:
+            ids, positions = (np.pad(x, (0, over), mode="edge") for x in (ids, positions))
+        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
         groups = [Group.of(kept, device, multiple=multiple) for kept in inside]
-        return cls(len(ids), moved[0], moved[1], groups)
+        return cls(n_rows, moved[0], moved[1], groups)
 
 
 def encode_flat(
