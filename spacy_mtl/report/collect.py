@@ -1,8 +1,10 @@
 """Puts together what a report shows: finds the files of a training, loads its pipeline and asks it for its errors."""
 
+import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError
@@ -182,16 +184,17 @@ def collect(
     report.warnings += _doubts(run, metas, log, rows)
     report.warnings += [errors.cut_file(str(p)) for p in (log, steps) if p and jsonl.is_cut(p)]
     _add_tasks(report, nlp, _best_steps(metas))
-    try:
-        report.mix = survey(nlp)
-    except Exception as error:  # whoever reads the corpora may raise anything
-        report.mix_note = f"The corpora of the training cannot be read: {_in_one_line(error)}"
-    try:
-        (corpus,) = util.resolve_dot_names(config, [training["dev_corpus"]])
-        examples = choose(corpus(nlp), limit)
-    except Exception as error:
-        report.dev_note = f"The dev corpus cannot be read: {_in_one_line(error)}"
-        return report
+    with _where_it_was_started(run, config["corpora"]):
+        try:
+            report.mix = survey(nlp)
+        except Exception as error:  # whoever reads the corpora may raise anything
+            report.mix_note = f"The corpora of the training cannot be read: {_in_one_line(error)}"
+        try:
+            (corpus,) = util.resolve_dot_names(config, [training["dev_corpus"]])
+            examples = choose(corpus(nlp), limit)
+        except Exception as error:
+            report.dev_note = f"The dev corpus cannot be read: {_in_one_line(error)}"
+            return report
     report.n_documents = len(examples)
     _add_errors(report, nlp, examples, n_examples)
     return report
@@ -263,6 +266,28 @@ def _folders(run: Path) -> list[Path]:
     """Where a training may have been started: its own folder, those above it as far as the current one, and that."""
     here = Path.cwd()
     return [run, *takewhile(lambda folder: folder != here, run.resolve().parents), Path()]
+
+
+@contextmanager
+def _where_it_was_started(run: Path, corpora: dict[str, Any]) -> Iterator[None]:
+    """Read corpora in the folder in which they are where the config says: the current one, or one of `_folders`."""
+    named = [path for path in _paths_in(corpora) if not Path(path).is_absolute()]
+    places = [Path(), *_folders(run)]
+    place = next((p for p in places if any((p / path).exists() for path in named)), Path())
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _paths_in(block: dict[str, Any]) -> Iterator[str]:
+    for key, value in block.items():
+        if isinstance(value, dict):
+            yield from _paths_in(value)
+        elif key == "path" and isinstance(value, str) and value:
+            yield value
 
 
 def _doubts(

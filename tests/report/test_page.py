@@ -1,7 +1,9 @@
 """The page shows all that there is, says what is missing, and takes no text for markup."""
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -191,6 +193,27 @@ def test_a_log_is_looked_for_in_the_folder_of_the_training_first(
     (here / "logs" / "rows.jsonl").unlink()
     as_logged(trained, inside / "log.jsonl")
     assert quick(inside).files["log"] == str(inside / "log.jsonl")  # nothing from above this folder
+
+
+@pytest.mark.parametrize("start", ["project", "elsewhere"])
+def test_corpora_are_looked_for_where_the_training_was_started(
+    start: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = project / "training" / "run"
+    shutil.copytree(trained, run)
+    for file in trained.parent.glob("*.spacy"):
+        shutil.copy(file, project / file.name)
+    path = run / "model-best" / "config.cfg"
+    path.write_text(path.read_text().replace(f"{trained.parent}/", ""))
+    monkeypatch.chdir(tmp_path / start)
+    log = Files(log=as_logged(trained, tmp_path / "log.jsonl"))
+    report = report_on(Path(os.path.relpath(run)), files=log)
+    assert (report.mix_note, report.dev_note) == ("", "")
+    assert report.mix is not None
+    assert report.n_documents
+    assert Path.cwd() == tmp_path / start
 
 
 def test_a_log_of_another_training_is_said_to_be_one(trained: Path, tmp_path: Path) -> None:
