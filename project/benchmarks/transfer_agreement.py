@@ -1,8 +1,8 @@
 """Does `spacy mtl transfer --quick` say what training every pair of tasks says?
 
 Trains five heads on GUM alone, in pairs and all together, as `spacy mtl transfer --pairs` does, and compares what each
-task gained in each pair with the cosine of the two tasks' gradients in the run with all, which is all that `--quick`
-looks at. Run from the project's folder, after `python -m spacy project run gum-fetch` and `gum-convert`:
+task gained in each pair with what the tasks' gradients say in the run with all, which is all that `--quick` looks at.
+Run from the project's folder, after `python -m spacy project run gum-fetch` and `gum-convert`:
 
     python benchmarks/transfer_agreement.py corpus/gum --updates 300 --seeds 3
 
@@ -10,7 +10,6 @@ Finished runs are kept in training/transfer_agreement, so an interrupted command
 benchmarks/results/transfer_agreement.{json,md}.
 """
 
-from itertools import combinations
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ from training import LISTENER, spread, store_results
 
 from spacy_mtl.cli.transfer import compare
 from spacy_mtl.transfer.comparison import (
+    RIGHT_ANGLE,
     Difference,
     best_groups,
     by_pair,
@@ -53,8 +53,10 @@ HEADS: dict[str, dict[str, Any]] = {
     },
 }
 NOTE = """Gains: points of the task's score in the pair, less those of the task alone, at equal updates; mean and
-sample standard deviation over seeds. `cosine`: mean over the audits of the runs with all tasks. Rank correlations are
-Spearman's, over all tasks and partners.
+sample standard deviation over seeds. `cosine`: of the two tasks' gradients of the encoder's parameters, mean over the
+audits of the runs with all tasks. `own way`: the cosine of the sum of both gradients and the task's own, from these
+and the tasks' mean lengths there (`spacy_mtl.transfer.comparison.own_way`). Rank correlations are Spearman's, over all
+tasks and partners. The encoder gets the plain sum of gradients.
 """
 
 
@@ -99,32 +101,34 @@ def show(report: dict[str, Any]) -> list[str]:
     gains, heads = gains_of(report), report["heads"]
     cosines = {
         pair: value
-        for (one, other), value in by_pair(heads, report["affinity"]).items()
+        for (one, other), value in by_pair(heads, report["cosines"]).items()
         for pair in ((one, other), (other, one))
     }
+    own_ways = {pair: report["affinity"]["/".join(pair)] for pair in gains}
     means = {pair: mean(values) for pair, values in gains.items()}
-    rows = ["| tasks | cosine | the first gains | the second gains |", "|---|---|---|---|"]
-    for pair in combinations(heads, 2):
-        cells = [spread(gains[pair]), spread(gains[pair[1], pair[0]])]
-        rows.append(f"| {', '.join(pair)} | {cosines[pair]:+.3f} | {' | '.join(cells)} |")
+    rows = ["| task | beside | gain | own way | cosine |", "|---|---|---|---|---|"]
+    for pair in sorted(gains, key=lambda pair: means[pair]):
+        shown = [spread(gains[pair]), f"{own_ways[pair]:.2f}", f"{cosines[pair]:+.3f}"]
+        rows.append(f"| {' | '.join([*pair, *shown])} |")
     together = [d for d in report["differences"] if len(d["group"]) == len(heads)]
     rows += ["", "| all together | gain |", "|---|---|"]
     rows += [f"| {d['task']} | {spread(d['gains'])} |" for d in together]
-    agreement, again = (
-        "-" if value is None else f"{value:.2f}"
-        for value in (report["agreement"], repeatable(gains))
-    )
-    rows += [
-        "",
-        f"Rank correlation of cosines and gains: {agreement}. Of one seed's gains and the means of the other seeds': "
-        f"{again}.",
-        "",
-    ]
-    for name, affinity in (("pairs", means), ("cosines", cosines)):
+    order = list(gains)
+    of_cosines = rank_correlation([cosines[p] for p in order], [means[p] for p in order])
+    found = {
+        "what `--quick` judges by, own ways": report["agreement"],
+        "cosines": of_cosines,
+        "one seed's gains and the means of the other seeds'": repeatable(gains),
+    }
+    rows += ["", "Rank correlation with what the pairs gained:", ""]
+    rows += [f"- {name}: {'-' if v is None else format(v, '.2f')}" for name, v in found.items()]
+    rows += ["", "Groups, and what their pairs gain:", ""]
+    above = {pair: value - RIGHT_ANGLE for pair, value in own_ways.items()}
+    for name, affinity in (("pairs", means), ("own ways", above), ("cosines", cosines)):
         groups = best_groups(heads, affinity)
         total = total_gain(groups, means)
         named = "; ".join(" + ".join(group) for group in groups)
-        rows.append(f"- Groups by {name}: {named}. By the pairs they gain {total:+.2f} points.")
+        rows.append(f"- by {name}: {named}: {total:+.2f} points.")
     return [*rows, ""]
 
 

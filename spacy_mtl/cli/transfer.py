@@ -194,24 +194,27 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     """Which tasks to train together, what that is judged by, and how well pairs and gradients agree.
 
     Judged by what pairs gained, where they were trained; by the run with all, where that has shown gains and no loss;
-    else by the cosines of gradients in the runs with all. No group in which a task was shown to lose is recommended.
-    What a pair gained counts as 0 where three seeds or more do not show it.
+    else by the gradients in the runs with all. No group in which a task was shown to lose is recommended. What a pair
+    gained counts as 0 where three seeds or more do not show it.
     """
     from itertools import permutations
 
     from ..transfer.comparison import (
         MOST_TASKS,
+        RIGHT_ANGLE,
         best_groups,
         pair_gains,
         proved_gains,
         rank_correlation,
     )
 
-    affinity, kind, unknown = _affinity(heads, results)
+    cosines, kind = _cosines(heads, results)
+    affinity = _affinity(heads, results, cosines)
     gains = pair_gains(found)
     every = list(permutations(heads, 2))
     both = [key for key in every if key in gains and key in affinity]
     agreement = rank_correlation([affinity[k] for k in both], [gains[k] for k in both])
+    unknown = [pair for pair in every if pair not in affinity and pair == tuple(sorted(pair))]
     losing = {tuple(d.group) for d in found if d.verdict == "loses"}
     of_all = [d.verdict for d in found if len(d.group) == len(heads)]
     basis, groups = "", []
@@ -220,10 +223,12 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     elif "gains" in of_all and "loses" not in of_all:
         basis, groups = "together", [tuple(heads)]
     elif len(heads) <= MOST_TASKS and not unknown:
-        basis, groups = "gradients", best_groups(heads, affinity, without=losing)
+        above = {key: value - RIGHT_ANGLE for key, value in affinity.items()}
+        basis, groups = "gradients", best_groups(heads, above, without=losing)
     return {
+        "cosines": {"/".join(pair): value for pair, value in cosines.items()},
+        "cosines_of": kind,
         "affinity": {"/".join(key): value for key, value in affinity.items()},
-        "affinity_from": kind,
         "affinity_unknown": [list(pair) for pair in unknown],
         "agreement": agreement,
         "groups": [list(group) for group in groups],
@@ -231,32 +236,50 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     }
 
 
-def _affinity(
-    heads: list[str], results: list[Any]
-) -> tuple[dict[tuple[str, str], float], str, list[tuple[str, str]]]:
-    """Cosines of each pair of tasks, in both orders; what they are of; and the pairs that have none.
+def _cosines(heads: list[str], results: list[Any]) -> tuple[dict[tuple[str, str], float], str]:
+    """Mean cosine of the gradients of each pair of tasks, sorted, in the runs that have both; and what they are of.
 
-    To first order, a step along one task's gradient lowers another's loss by the product of their gradients (the
-    lookahead of Fifty et al. 2021, arXiv 2109.04617). Those of the encoder's parameters come from audits. If some pair
-    was never audited, since its tasks have no gold in the same batch, those of pooled gradients stand for all.
+    Those of the encoder's parameters come from audits. If some pair was never audited, since its tasks have no gold in
+    the same batch, those of pooled gradients stand for all.
     """
     from itertools import combinations
 
     def of(key: str) -> dict[tuple[str, str], float]:
         values: dict[tuple[str, str], list[float]] = {}
         for result in results:
-            for a, b in combinations(heads, 2):
-                pair = result["gradients"]["pairs"].get("/".join(sorted((a, b))), {})
-                if key in pair:
-                    values.setdefault((a, b), []).append(pair[key])
+            for pair in combinations(sorted(heads), 2):
+                found = result["gradients"]["pairs"].get("/".join(pair), {})
+                if key in found:
+                    values.setdefault(pair, []).append(found[key])
         return {pair: sum(found) / len(found) for pair, found in values.items()}
 
-    pairs = list(combinations(heads, 2))
     audited, pooled = of("true_cosine"), of("cosine")
     use_pooled = len(pooled) > len(audited)
-    found, kind = (pooled, "pooled") if use_pooled else (audited, "parameters")
-    both = {key: value for (a, b), value in found.items() for key in ((a, b), (b, a))}
-    return both, kind if found else "", [pair for pair in pairs if pair not in found]
+    cosines = pooled if use_pooled else audited
+    return cosines, ("pooled" if use_pooled else "parameters") if cosines else ""
+
+
+def _affinity(
+    heads: list[str], results: list[Any], cosines: dict[tuple[str, str], float]
+) -> dict[tuple[str, str], float]:
+    """(task, other) -> how far a step for both would go the task's own way, see `own_way`.
+
+    Lengths are those of the runs with all tasks, with the weights of their balancer.
+    """
+    from ..transfer.comparison import own_way
+
+    lengths: dict[str, list[float]] = {}
+    for result in results:
+        if len(result["heads"]) == len(heads):
+            for task, values in result["gradients"].get("tasks", {}).items():
+                lengths.setdefault(task, []).append(values["share"])
+    mean = {task: sum(found) / len(found) for task, found in lengths.items()}
+    return {
+        (task, other): own_way(mean[task], mean[other], cosine)
+        for (a, b), cosine in cosines.items()
+        for task, other in ((a, b), (b, a))
+        if task in mean and other in mean
+    }
 
 
 def print_report(report: dict[str, Any], printer: Printer) -> None:
@@ -299,10 +322,18 @@ def print_report(report: dict[str, Any], printer: Printer) -> None:
                 "With fewer than three seeds a difference can hardly be told from chance: no verdict."
             )
     if report["affinity"]:
-        of = _GRADIENTS[report["affinity_from"]]
-        printer.divider(f"how well two tasks agree (cosine of {of}, all trained together)")
-        pairs = by_pair(heads, report["affinity"])
-        printer.table([[" and ".join(p), f"{v:+.3f}"] for p, v in pairs.items()], aligns=["l", "r"])
+        printer.divider("how far a step for two tasks goes each one's way (1: as alone)")
+        rows = [
+            [task, other, f"{report['affinity'][f'{task}/{other}']:.2f}", f"{cosine:+.3f}"]
+            for pair, cosine in by_pair(heads, report["cosines"]).items()
+            for task, other in (pair, pair[::-1])
+            if f"{task}/{other}" in report["affinity"]
+        ]
+        header = ["task", "beside", "own way", "cosine"]
+        printer.table(rows, header=header, divider=True, aligns=["l", "l", "r", "r"])
+        printer.text(
+            f"From lengths and cosines of {_GRADIENTS[report['cosines_of']]}, all tasks trained together."
+        )
         if report["agreement"] is not None:
             printer.text(f"Rank correlation with what the pairs gained: {report['agreement']:.2f}")
     for a, b in report["affinity_unknown"]:

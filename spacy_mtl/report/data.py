@@ -360,7 +360,8 @@ def _check_transfer(report: Any) -> None:
         _check(f"{place}.scores", run["scores"], dict.fromkeys(run["heads"], _NUMBER))
     for number, difference in enumerate(report["differences"]):
         _check(f"differences[{number}]", difference, _DIFFERENCE)
-    _check("affinity", report["affinity"], dict.fromkeys(report["affinity"], _NUMBER))
+    for key in ("affinity", "cosines"):
+        _check(key, report[key], dict.fromkeys(report[key], _NUMBER))
     for number, group in enumerate(report["groups"]):
         _check_value(f"groups[{number}]", group, _NAMES)
 
@@ -405,6 +406,8 @@ _TRANSFER: dict[str, Need] = {
     "equal": _TEXT,
     "differences": _LIST,
     "affinity": _OBJECT,
+    "cosines": _OBJECT,
+    "cosines_of": _TEXT,
     "agreement": _MAYBE,
     "groups": _LIST,
     "groups_from": _TEXT,

@@ -109,12 +109,21 @@ def transfer(found: dict[str, Any]) -> list[Table]:
         )
         header = ["Task", "Trained with", "Gain", "Spread", "p", "Verdict"]
         tables.append(Table(caption, header, rows, texts=frozenset((1, 5))))
-    affinity = by_pair(heads, found["affinity"])
-    if affinity:
-        of = "pooled gradients" if found.get("affinity_from") == "pooled" else "gradients"
-        caption = f"How well the {of} of two tasks agree, all trained together"
-        rows = [[" and ".join(pair), f"{value:+.3f}"] for pair, value in affinity.items()]
-        tables.append(Table(caption, ["Tasks", "Cosine"], rows))
+    cosines = by_pair(heads, found["cosines"])
+    if cosines:
+        of = "pooled gradients" if found["cosines_of"] == "pooled" else "gradients"
+        caption = (
+            "How far a step for two tasks goes each one's way (1: as alone), and the cosine of their "
+            f"{of}, all trained together"
+        )
+        rows = [
+            [task, other, f"{found['affinity'][f'{task}/{other}']:.2f}", f"{cosine:+.3f}"]
+            for pair, cosine in cosines.items()
+            for task, other in (pair, pair[::-1])
+            if f"{task}/{other}" in found["affinity"]
+        ]
+        header = ["Task", "Beside", "Own way", "Cosine"]
+        tables.append(Table(caption, header, rows, texts=frozenset((1,))))
     return tables
 
 
@@ -128,7 +137,7 @@ def advice(found: dict[str, Any] | None) -> list[str]:
         said.append("With fewer than three seeds a difference can hardly be told from chance.")
     if found["agreement"] is not None:
         said.append(
-            f"Rank correlation of the cosines with what the pairs gained: {found['agreement']:.2f}."
+            f"Rank correlation of the gradients with what the pairs gained: {found['agreement']:.2f}."
         )
     if found["groups_from"] == "together":
         said.append(

@@ -13,6 +13,9 @@ T = TypeVar("T")
 LEVEL = 0.05  # of the test, below which a difference is called one
 LEAST_SEEDS = 3  # with fewer there is no verdict
 TOLERANCE = 1e-9  # of the largest gain, or of a point: a smaller spread comes from rounding
+RIGHT_ANGLE = math.sqrt(
+    0.5
+)  # `own_way` of two gradients of equal length that neither help nor hinder each other
 MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
 
 
@@ -207,6 +210,19 @@ def proved_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
         pair: d.mean if d.is_shown or len(d.gains) < LEAST_SEEDS else 0.0
         for pair, d in in_pairs(found).items()
     }
+
+
+def own_way(own: float, other: float, cosine: float) -> float:
+    """How far the sum of two gradients goes a task's own way: the cosine of the sum and the task's gradient.
+
+    1: as alone. Two gradients of equal length at a right angle give 1 / sqrt(2); one that is drowned gives about its
+    cosine with the other. To first order, a step of a given length along the sum lowers the task's loss by so much of
+    what it would alone.
+
+    own, other: lengths of the gradients, in any unit. Returns 0 if both are 0.
+    """
+    total = math.sqrt(max(own * own + other * other + 2.0 * own * other * cosine, 0.0))
+    return (own + cosine * other) / total if total > 0 else 0.0
 
 
 def by_pair(tasks: Iterable[str], values: Mapping[str, T]) -> dict[tuple[str, str], T]:

@@ -269,25 +269,26 @@ def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
         for (task, other), values in gains.items()
     ]
     found.append({"task": "a", "group": ["a", "b", "c"], "gains": [7.0, 9.0]})
-    cosines = {pair: 0.1 if set(pair) == {"b", "c"} else -0.1 for pair in gains}
+    own_ways = {pair: 0.9 if set(pair) == {"b", "c"} else 0.5 for pair in gains}
     report = {
         "heads": ["a", "b", "c"],
         "differences": found,
-        "affinity": {"/".join(pair): cosine for pair, cosine in cosines.items()},
+        "affinity": {"/".join(pair): value for pair, value in own_ways.items()},
+        "cosines": {"a/b": -0.1, "a/c": 0.1, "b/c": -0.1},
         "agreement": 0.25,
     }
     module = load("transfer_agreement")
     assert module.gains_of(report) == gains
     assert module.repeatable(gains) == pytest.approx(33 / 35)  # one of six ranks swapped
     text = "\n".join(module.show(report))
-    assert "| a, b | -0.100 | 3.25 ± 0.35 | 1.75 ± 0.35 |" in text
+    assert "| a | b | 3.25 ± 0.35 | 0.50 | -0.100 |" in text
+    assert "| b | a | 1.75 ± 0.35 | 0.50 | -0.100 |" in text
     assert "| a | 8.00 ± 1.41 |" in text
-    assert (
-        "cosines and gains: 0.25. Of one seed's gains and the means of the other seeds': 0.94."
-        in text
-    )
-    assert "by pairs: a + b; c. By the pairs they gain +5.00 points." in text
-    assert "by cosines: a; b + c. By the pairs they gain +1.38 points." in text
+    assert "- what `--quick` judges by, own ways: 0.25" in text
+    assert "- one seed's gains and the means of the other seeds': 0.94" in text
+    assert "- by pairs: a + b; c: +5.00 points." in text
+    assert "- by own ways: a; b + c: +1.38 points." in text
+    assert "- by cosines: a + c; b: -5.00 points." in text
 
 
 def test_gains_of_one_seed_repeat_nothing(load: Load) -> None:

@@ -74,6 +74,8 @@ def comparison(**values: Any) -> dict[str, Any]:
             }
         ],
         "affinity": {"a/b": 0.5, "b/a": 0.5},
+        "cosines": {"a/b": 0.1},
+        "cosines_of": "parameters",
         "agreement": None,
         "groups": [["a", "b"]],
         "groups_from": "gradients",

@@ -24,7 +24,7 @@ def result(seed: int, cosine: float | None = None, **scores: float) -> dict[str,
         "seed": seed,
         "updates": 5,
         "scores": scores,
-        "gradients": {"pairs": pairs},
+        "gradients": {"pairs": pairs, "tasks": {h: {"share": 1 / len(scores)} for h in scores}},
     }
 
 
@@ -82,9 +82,10 @@ def test_names_with_a_slash_are_kept_whole(capsys: pytest.CaptureFixture[str]) -
     results = [result(seed, cosine=0.25, ner__news=0.5, tagger=0.5) for seed in range(3)]
     report = make_report(["tagger", "ner/news"], results, seeds=3, equal="updates", steps=5)
     assert report["groups_from"] == "gradients"
-    assert "ner/news and tagger +0.250" in printed(report, capsys)
-    (cosines,) = [t for t in tables.transfer(report) if t.header == ["Tasks", "Cosine"]]
-    assert cosines.rows == [["ner/news and tagger", "+0.250"]]
+    assert "ner/news tagger 0.79 +0.250" in printed(report, capsys)
+    ways = tables.transfer(report)[-1]
+    assert ways.header == ["Task", "Beside", "Own way", "Cosine"]
+    assert ways.rows[0] == ["ner/news", "tagger", "0.79", "+0.250"]
 
 
 def three_heads(gains: tuple[float, float, float], cosine: float | None = 0.3) -> dict[str, Any]:
@@ -116,9 +117,15 @@ def test_what_was_shown_stands_above_a_guess(capsys: pytest.CaptureFixture[str])
     assert sorted(report["groups"]) == [["a"], ["b"], ["c"]]
 
 
-def quick(pairs: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """The report of one run with three heads, and these cosines."""
-    one = {**result(0, a=0.5, b=0.5, c=0.5), "gradients": {"pairs": pairs}}
+def quick(
+    pairs: dict[str, dict[str, float]], shares: tuple[float, float, float] = (0.3, 0.3, 0.3)
+) -> dict[str, Any]:
+    """The report of one run with three heads, these cosines, and gradients of these lengths."""
+    one = result(0, a=0.5, b=0.5, c=0.5)
+    one["gradients"]["pairs"] = pairs
+    one["gradients"]["tasks"] = {
+        h: {"share": share} for h, share in zip("abc", shares, strict=True)
+    }
     return make_report(["a", "b", "c"], [one], seeds=1, equal="updates", steps=5)
 
 
@@ -128,14 +135,27 @@ def test_pooled_cosines_stand_for_pairs_that_are_never_in_one_batch(
     pooled = {"a/b": {"cosine": -0.2}, "a/c": {"cosine": -0.6}, "b/c": {"cosine": 0.7}}
     audited = {"a/b": {"cosine": 0.1, "true_cosine": 0.4}}
     report = quick(pooled | audited)
-    assert report["affinity_from"] == "pooled"
-    assert report["affinity"]["a/b"] == 0.1  # not one of each kind
+    assert report["cosines_of"] == "pooled"
+    assert report["cosines"]["a/b"] == 0.1  # not one of each kind
     assert sorted(report["groups"]) == [["a"], ["b", "c"]]
     said = printed(report, capsys)
-    assert "cosine of pooled gradients" in said
+    assert "cosines of pooled gradients" in said
     assert "pooled gradients" in tables.transfer(report)[-1].caption
     whole = {pair: {"cosine": -1.0, "true_cosine": 0.5} for pair in pooled}
-    assert quick(whole)["affinity_from"] == "parameters"
+    assert quick(whole)["cosines_of"] == "parameters"
+
+
+def test_a_task_that_would_be_drowned_stays_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {pair: {"cosine": 0.1, "true_cosine": 0.1} for pair in ("a/b", "a/c", "b/c")}
+    report = quick(pairs, shares=(0.5, 0.5, 0.001))
+    assert sorted(report["groups"]) == [["a", "b"], ["c"]]
+    assert report["affinity"]["c/a"] == pytest.approx(0.1, abs=0.01)
+    assert report["affinity"]["a/c"] == pytest.approx(1.0, abs=0.01)
+    assert report["affinity"]["a/b"] == pytest.approx(0.55**0.5)
+    said = printed(report, capsys)
+    assert "c a 0.10 +0.100" in said
+    rows = tables.transfer(report)[-1].rows
+    assert ["c", "a", "0.10", "+0.100"] in [list(row) for row in rows]
 
 
 def test_pairs_of_which_nothing_is_known_are_named(capsys: pytest.CaptureFixture[str]) -> None:

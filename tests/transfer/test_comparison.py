@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from spacy_mtl.transfer.comparison import (
+    RIGHT_ANGLE,
     Difference,
     best_groups,
     by_pair,
     corrected,
     differences,
     holm,
+    own_way,
     pair_gains,
     partitions,
     proved_gains,
@@ -177,3 +181,26 @@ def test_rank_correlation() -> None:
     assert rank_correlation([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1.0)
     assert rank_correlation([1, 2], [1, 2]) is None
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+
+
+vectors = st.lists(st.floats(-10, 10), min_size=3, max_size=3)
+
+
+@given(vectors, vectors)
+def test_own_way_is_the_cosine_of_the_sum_and_the_task_s_gradient(
+    own: list[float], other: list[float]
+) -> None:
+    a, b = np.array(own), np.array(other)
+    lengths = np.linalg.norm(a), np.linalg.norm(b)
+    total = np.linalg.norm(a + b)
+    assume(min(*lengths, total) > 1e-3)
+    cosine = float(a @ b / lengths[0] / lengths[1])
+    expected = (a + b) @ a / total / lengths[0]
+    assert own_way(*map(float, lengths), cosine) == pytest.approx(expected, abs=1e-6)
+
+
+def test_own_way_of_nothing() -> None:
+    assert own_way(0.0, 0.0, 0.5) == 0.0
+    assert own_way(1.0, 0.0, 0.5) == 1.0
+    assert own_way(1.0, 1.0, 0.0) == pytest.approx(RIGHT_ANGLE)
+    assert own_way(1.0, 1.0, -1.0) == 0.0
