@@ -17,16 +17,16 @@ def append(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def mend(path: Path) -> None:
-    """Let the next record stand on a line of its own: drop half a line at the end, if there is one."""
-    if not path.exists():
+    """Let the next record stand on a line of its own: drop half a record at the end, if there is one."""
+    line = _unfinished(path) if path.exists() else b""
+    if not line:
         return
-    line = _unfinished(path)
     with path.open("r+b") as stream:
-        if _is_json(line):
+        if line.startswith(b"{") and not _is_json(line):
+            stream.truncate(path.stat().st_size - len(line))
+        else:  # a whole record, or nothing of ours
             stream.seek(0, 2)
             stream.write(b"\n")
-        else:
-            stream.truncate(path.stat().st_size - len(line))
 
 
 def is_cut(path: Path) -> bool:

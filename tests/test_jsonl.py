@@ -34,6 +34,13 @@ def test_what_is_whole_stays_as_it_is(text: str, tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
+def test_what_is_no_record_is_not_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes")
+    jsonl.mend(path)
+    assert path.read_text() == "my notes\n"
+
+
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     jsonl.mend(tmp_path / "log.jsonl")
     assert not (tmp_path / "log.jsonl").exists()
