@@ -49,9 +49,7 @@ from .statistics import TaskStatistics
 
 _INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
 BALANCER_FILE = "balancer.json"
-MOST_TOKENS = (
-    32_768  # that are read at once; their vectors take 4 * width bytes each, some four times over
-)
+MOST_TOKENS = 32_768  # that `pipe` reads at once: 4 * width bytes each, some four times over
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
 
 
