@@ -284,7 +284,7 @@ def _affinity(
 
 def print_report(report: dict[str, Any], printer: Printer) -> None:
     """Tables of scores, differences and what they advise."""
-    from ..transfer.comparison import LEAST_SEEDS, by_pair
+    from ..transfer.comparison import LEAST_SEEDS, own_way_rows
 
     heads, runs = report["heads"], report["runs"]
     groups = list(dict.fromkeys(tuple(run["heads"]) for run in runs))
@@ -321,14 +321,8 @@ def print_report(report: dict[str, Any], printer: Printer) -> None:
             printer.warn(
                 "With fewer than three seeds a difference can hardly be told from chance: no verdict."
             )
-    if report["affinity"]:
+    if rows := own_way_rows(report):
         printer.divider("how far a step for two tasks goes each one's way (1: as alone)")
-        rows = [
-            [task, other, f"{report['affinity'][f'{task}/{other}']:.2f}", f"{cosine:+.3f}"]
-            for pair, cosine in by_pair(heads, report["cosines"]).items()
-            for task, other in (pair, pair[::-1])
-            if f"{task}/{other}" in report["affinity"]
-        ]
         header = ["task", "beside", "own way", "cosine"]
         printer.table(rows, header=header, divider=True, aligns=["l", "l", "r", "r"])
         printer.text(

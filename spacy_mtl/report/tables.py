@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..transfer.comparison import by_pair
+from ..transfer.comparison import own_way_rows
 from . import data
 from .collect import Annotation, Report, Task
 from .confusion import Confusion
@@ -109,19 +109,12 @@ def transfer(found: dict[str, Any]) -> list[Table]:
         )
         header = ["Task", "Trained with", "Gain", "Spread", "p", "Verdict"]
         tables.append(Table(caption, header, rows, texts=frozenset((1, 5))))
-    cosines = by_pair(heads, found["cosines"])
-    if cosines:
+    if rows := own_way_rows(found):
         of = "pooled gradients" if found["cosines_of"] == "pooled" else "gradients"
         caption = (
             "How far a step for two tasks goes each one's way (1: as alone), and the cosine of their "
             f"{of}, all trained together"
         )
-        rows = [
-            [task, other, f"{found['affinity'][f'{task}/{other}']:.2f}", f"{cosine:+.3f}"]
-            for pair, cosine in cosines.items()
-            for task, other in (pair, pair[::-1])
-            if f"{task}/{other}" in found["affinity"]
-        ]
         header = ["Task", "Beside", "Own way", "Cosine"]
         tables.append(Table(caption, header, rows, texts=frozenset((1,))))
     return tables

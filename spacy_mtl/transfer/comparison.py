@@ -13,9 +13,7 @@ T = TypeVar("T")
 LEVEL = 0.05  # of the test, below which a difference is called one
 LEAST_SEEDS = 3  # with fewer there is no verdict
 TOLERANCE = 1e-9  # of the largest gain, or of a point: a smaller spread comes from rounding
-RIGHT_ANGLE = math.sqrt(
-    0.5
-)  # `own_way` of two gradients of equal length that neither help nor hinder each other
+RIGHT_ANGLE = math.sqrt(0.5)  # `own_way` of equally long gradients that do not interact
 MOST_TASKS = 9  # up to which all partitions are looked at: 21,147 of them
 
 
@@ -236,6 +234,16 @@ def by_pair(tasks: Iterable[str], values: Mapping[str, T]) -> dict[tuple[str, st
             if key in values:
                 found[pair] = values[key]
     return found
+
+
+def own_way_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """Of what `spacy mtl transfer` tells: task, the other, how far a step for both goes its way, and their cosine."""
+    return [
+        [task, other, f"{report['affinity'][f'{task}/{other}']:.2f}", f"{cosine:+.3f}"]
+        for pair, cosine in by_pair(report["heads"], report["cosines"]).items()
+        for task, other in (pair, pair[::-1])
+        if f"{task}/{other}" in report["affinity"]
+    ]
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
