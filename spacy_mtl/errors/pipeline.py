@@ -130,6 +130,14 @@ def lower_budget(budget: int) -> str:
     )
 
 
+def checkpointed() -> str:
+    return (
+        "The device ran out of memory in training, so the backward pass computes the encoder's activations again from "
+        "here on, which takes longer. Set `model.gradient_checkpointing = true` in the `shared_transformer` to begin "
+        "with that, or a smaller `size` in `[training.batcher]` to do without."
+    )
+
+
 def not_encoded(task: str, *, upstream: str) -> ListenerError:
     return ListenerError(
         f"`{task}` was asked about a document that `{upstream}` has not encoded (its `doc.tensor` is empty). "

@@ -41,7 +41,8 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
         Default: 4,096 on a GPU and on a processor that computes in bf16 with AMX; else 1,024, as more would be slower.
     freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.
     freeze_embeddings: whether to freeze the embeddings. Default: false.
-    gradient_checkpointing: save memory in training by computing the forward pass of each layer twice.
+    gradient_checkpointing: save memory in training by computing the forward pass of each layer twice. Begins by itself,
+        with a warning, when the device's memory does not hold a batch. Default: false.
     transformer_config: settings that replace those of the encoder's config.json, such as `hidden_dropout_prob`; and
         `attn_implementation`, `sdpa` or `eager`.
     tokenizer_config: keyword arguments for the encoder's tokenizer.

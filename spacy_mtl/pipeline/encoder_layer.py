@@ -46,8 +46,7 @@ def _forward(
     shim = shim_of(model)
     docs = docs if isinstance(docs, list) else list(docs)
     if is_train:
-        inputs = shim.prepare(docs, again=True)
-        Y, backprop_flat = shim.begin_update(inputs)
+        inputs, (Y, backprop_flat) = shim.begin_update_docs(docs)
     else:
         inputs, Y = shim.predict_docs(docs)
         backprop_flat = _no_backprop

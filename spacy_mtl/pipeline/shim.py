@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import srsly
 import torch
@@ -26,7 +26,7 @@ from ..encoder.huggingface import (
     check_window,
     load_pretrained,
 )
-from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze
+from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze, is_checkpointed
 from ..encoder.packed import forget
 from ..encoder.precision import LossScale, cpu_has_amx, resolve_precision
 from ..encoder.transformer import count_layers, encode_layers
@@ -38,6 +38,8 @@ from ..text.wordpieces import TextPieces, gather, split
 from ..types import POOLINGS, PRECISIONS, Array, EncoderInput, Pooling, TokenSpans
 from .ahead import PreparedDocs
 from .forking import guard_forks
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -228,27 +230,61 @@ class EncoderShim(Shim):
             return torch2xp(layers[-1])
 
     def predict_docs(self, docs: list[Doc]) -> tuple[EncoderInput, Array]:
-        """Prepare and predict. If the device's memory does not hold a call of the encoder, half of it is tried.
+        """Prepare and predict, with a lower budget if the device's memory does not hold this one.
 
-        The lower budget stays, and a warning says so. Raises torch's OutOfMemoryError if a single window is too large.
+        Raises torch's OutOfMemoryError if a single window is too large.
         """
-        before = self.budget
         inputs = docs.inputs.result() if isinstance(docs, PreparedDocs) else self.prepare(docs)
+        return self._with_less_memory(docs, inputs, self.predict, train=False)
+
+    def begin_update_docs(
+        self, docs: list[Doc]
+    ) -> tuple[EncoderInput, tuple[Array, Callable[[Array], Any]]]:
+        """Prepare and `begin_update`, with checkpointed layers if the device's memory does not hold all activations.
+
+        If that is not enough, or there already, with a lower budget. Raises torch's OutOfMemoryError if a single window
+        is too large.
+        """
+        inputs = self.prepare(docs, again=True)
+        return self._with_less_memory(docs, inputs, self.begin_update, train=True)
+
+    def _with_less_memory(
+        self,
+        docs: list[Doc],
+        inputs: EncoderInput,
+        call: Callable[[EncoderInput], _T],
+        *,
+        train: bool,
+    ) -> tuple[EncoderInput, _T]:
+        """What `call` gives, and for which inputs. What had to be changed stays so, and a warning says it."""
+        before = self.budget
         while True:
             try:
-                Y = self.predict(inputs)
+                found = call(inputs)
                 break
-            except torch.OutOfMemoryError:
-                self.budget = inputs.budget // 2
-                if self.budget < max(int(batch.lengths.max()) for batch in inputs.micro_batches):
-                    self.budget = before
-                    raise
+            except (
+                torch.OutOfMemoryError
+            ):  # what the error holds of the device's memory is free behind this block
+                if not (train and self._checkpoint()):
+                    self.budget = inputs.budget // 2
+                    if self.budget < max(int(b.lengths.max()) for b in inputs.micro_batches):
+                        self.budget = before
+                        raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            inputs = self.prepare(docs)
+            inputs = self.prepare(docs, again=train)
         if self.budget != before:
             warnings.warn(errors.lower_budget(inputs.budget), stacklevel=2)
-        return inputs, Y
+        return inputs, found
+
+    def _checkpoint(self) -> bool:
+        """Keep no more activations than those between layers, from here on. False if that would change nothing."""
+        model = self.require().model
+        if self.is_frozen or is_checkpointed(model) or not model.supports_gradient_checkpointing:
+            return False
+        checkpoint_layers(model)
+        warnings.warn(errors.checkpointed(), stacklevel=2)
+        return True
 
     def begin_update(self, fwd_args: EncoderInput) -> tuple[Array, Callable[[Array], Any]]:
         """Token vectors [T, width] in training mode, and the backward pass.

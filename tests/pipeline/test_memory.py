@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from spacy.language import Language
+from spacy.training import Example
 
+from spacy_mtl.encoder.layers import is_checkpointed
 from spacy_mtl.pipeline import shared_transformer as shared_transformers
 from spacy_mtl.pipeline import shim as shims
 from spacy_mtl.types import EncoderInput
 
-from .helpers import make_nlp, shared
+from .helpers import give_fixed_weights, make_nlp, shared
 from .sentences import TEXTS
 
 LONG = " ".join(TEXTS * 10)
@@ -90,6 +92,76 @@ def test_a_window_that_does_not_fit_by_itself_is_torchs_error(
     with pytest.raises(torch.OutOfMemoryError, match="no more memory"):
         nlp(LONG)
     assert shared(nlp).shim.budget is None
+
+
+class SmallTrainer(SmallDevice):
+    """Does not hold the activations of a batch, only those between layers; and a call of so many wordpieces."""
+
+    def __call__(self, model: Any, inputs: EncoderInput, **settings: Any) -> list[torch.Tensor]:
+        if torch.is_grad_enabled() and model.training and not is_checkpointed(model):
+            raise torch.OutOfMemoryError("no more memory for activations")
+        return super().__call__(model, inputs, **settings)
+
+
+def gradients_of(nlp: Language, texts: list[str]) -> dict[str, Any]:
+    """Of the encoder's parameters, before a step is made."""
+    cats = {"cats": {"NEWS": 1.0, "TALE": 0.0}}
+    examples = [Example.from_dict(nlp.make_doc(text), cats) for text in texts]
+    give_fixed_weights(nlp, "textcat")
+    nlp.update(examples, sgd=False, drop=0.0)
+    shared(nlp).finish_batch()
+    parameters = shared(nlp).shim.require().model.named_parameters()
+    return {name: p.grad.clone() for name, p in parameters if p.grad is not None}
+
+
+def test_training_keeps_fewer_activations_and_nothing_is_lost(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [LONG, TEXTS[0], TEXTS[1]]
+    model = {"window": 40, "max_batch_wordpieces": 400}
+    expected = gradients_of(make_nlp(encoder_path, ["textcat"], model=model), texts)
+    nlp = make_nlp(encoder_path, ["textcat"], model=model)
+    device = SmallTrainer(120, monkeypatch)
+    with pytest.warns(UserWarning, match="ran out of memory") as said:
+        found = gradients_of(nlp, texts)
+    assert [str(warning.message).split(",")[0] for warning in said] == [
+        "The device ran out of memory in training",
+        "The device ran out of memory",
+    ]
+    assert device.budgets == [400, 200, 100]
+    assert is_checkpointed(shared(nlp).shim.require().model)
+    assert found.keys() == expected.keys()
+    assert any(gradient.abs().max() > 1e-4 for gradient in expected.values())
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7)
+    shared(nlp).shim.drop_gradients()
+    gradients_of(nlp, texts)  # it stays so, and is said once
+    assert device.budgets == [400, 200, 100, 100]
+
+
+def test_training_that_does_not_fit_at_all_is_torchs_error(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make_nlp(encoder_path, ["textcat"], model={"window": 40})
+    SmallTrainer(20, monkeypatch)
+    with (
+        pytest.warns(UserWarning, match=r"gradient_checkpointing = true.*training\.batcher"),
+        pytest.raises(torch.OutOfMemoryError, match="no more memory"),
+    ):
+        gradients_of(nlp, [LONG])
+    assert shared(nlp).shim.budget is None
+
+
+def test_a_frozen_encoder_has_no_activations_to_save(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"window": 40, "max_batch_wordpieces": 400, "freeze_layers": "all"}
+    nlp = make_nlp(encoder_path, ["textcat"], model=model)
+    device = SmallTrainer(120, monkeypatch)
+    with pytest.warns(UserWarning, match="at most 100 wordpieces"):
+        assert not gradients_of(nlp, [LONG])
+    assert device.budgets == [400, 200, 100]
+    assert not is_checkpointed(shared(nlp).shim.require().model)
 
 
 def test_other_errors_are_not_tried_again(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
