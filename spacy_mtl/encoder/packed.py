@@ -1,9 +1,9 @@
 """Linear layers in prediction, with weights that are brought once into the form that the products want.
 
 **Order.** On a processor a product with few rows spends most of its time on ordering the weights, each time anew,
-and in one thread. oneDNN takes weights that are in order already: with two threads and 20 to 130 rows it is 1.3 to 2
-times as fast as the plain product. With 1,000 it is still a sixth faster on AMD's processors, and in bf16, but not in
-fp32 on Intel's, for which the plain product is made (project/benchmarks/NOTES.md).
+and in one thread. oneDNN takes weights that are in order already: with two threads and 20 to 130 rows it is up to twice
+as fast as the plain product. With 1,000 it is still a sixth faster in bf16, and on AMD's processors with AVX512, which
+the plain product (MKL's) does not use; elsewhere in fp32 an eighth slower (project/benchmarks/NOTES.md).
 
 **Precision.** Autocast keeps the weights in fp32 and makes them narrower for each batch: for a short text that takes
 longer than its products do. Where oneDNN can, what follows a product in low precision is computed with it: the
@@ -25,11 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from .precision import cpu_is_amd
+from .precision import cpu_is_wide_amd
 
 Activation = Callable[[Tensor], Tensor]
 GELU: Activation = torch.ops.aten.gelu_
-FEW_ROWS = 256
+FEW_ROWS = 256  # with several threads
+FEW_ROWS_ALONE = 64  # with one
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
 _ROWS = 64  # that the order is best for
 _LEAST_STEP = 16  # rows of a tile of AMX's
@@ -102,7 +103,8 @@ def compiled_shape(rows: int, longest: int, device: torch.device) -> tuple[int, 
 
 def _order_pays(n_rows: int) -> bool:
     """Of weights in fp32."""
-    return n_rows <= FEW_ROWS or cpu_is_amd()
+    few = FEW_ROWS if torch.get_num_threads() > 1 else FEW_ROWS_ALONE
+    return n_rows <= few or cpu_is_wide_amd()
 
 
 def state_of(parts: Sequence[nn.Linear]) -> tuple[Any, ...]:

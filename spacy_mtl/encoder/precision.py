@@ -16,6 +16,11 @@ def cpu_is_amd() -> bool:
     return bool(_cpu_features().get("sse4a"))
 
 
+def cpu_is_wide_amd() -> bool:
+    """True for AMD's processors with AVX512, since Zen 4."""
+    return cpu_is_amd() and bool(_cpu_features().get("avx512_f"))
+
+
 def cpu_has_amx() -> bool:
     """True for processors whose matrix unit multiplies bf16 numbers."""
     return bool(_cpu_features().get("amx_bf16"))

@@ -309,12 +309,15 @@ def kind(layers: Sequence[nn.Linear], rows: int) -> Any:
 
 @pytest.mark.parametrize("is_amd", [True, False])
 @pytest.mark.parametrize("has_bf16", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_which_copy(
-    is_amd: bool, has_bf16: bool, layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
+    is_amd: bool, has_bf16: bool, threads: int, layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "cpu_is_amd", lambda: is_amd)
+    monkeypatch.setattr(packed, "cpu_is_wide_amd", lambda: is_amd)
     monkeypatch.setattr(packed, "_is_there", lambda dtype: has_bf16 or dtype == torch.float32)
-    few, many = packed.FEW_ROWS, packed.FEW_ROWS + 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    few = packed.FEW_ROWS_ALONE if threads == 1 else packed.FEW_ROWS
+    many = few + 1
     assert kind([layer], few) == ORDERED
     assert kind([layer], many) == (ORDERED if is_amd else None)
     with torch.autocast("cpu", torch.bfloat16):
@@ -341,7 +344,8 @@ def test_few_numbers_of_rows_are_compiled_and_little_is_computed_for_nothing() -
 def test_rows_are_as_many_as_there_are_where_nothing_is_compiled(
     is_amd: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "cpu_is_amd", lambda: is_amd)
+    monkeypatch.setattr(packed, "cpu_is_wide_amd", lambda: is_amd)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert [rows_for(n) for n in (5, 100, 5000)] == [5, 100, 5000]  # training
     with torch.inference_mode():
         assert [rows_for(5), rows_for(100)] == [16, 112]
@@ -352,7 +356,7 @@ def test_rows_are_as_many_as_there_are_where_nothing_is_compiled(
 
 @pytest.mark.parametrize(
     ("low", "rows"),
-    [(True, packed.FEW_ROWS), (True, packed.FEW_ROWS + 1), (False, packed.FEW_ROWS)],
+    [(True, packed.FEW_ROWS), (True, packed.FEW_ROWS + 1), (False, packed.FEW_ROWS_ALONE)],
 )
 def test_what_cannot_be_copied(
     low: bool, rows: int, monkeypatch: pytest.MonkeyPatch, layer: nn.Linear
@@ -379,7 +383,7 @@ def test_only_calls_with_few_rows_use_ordered_weights_in_fp32_but_on_amd(
         pytest.skip("this torch has no oneDNN")
     rows: list[int] = []
     ordered = packed._ordered
-    monkeypatch.setattr(packed, "cpu_is_amd", lambda: False)
+    monkeypatch.setattr(packed, "cpu_is_wide_amd", lambda: False)
     monkeypatch.setattr(
         packed, "_ordered", lambda X, *a, **kw: rows.append(len(X)) or ordered(X, *a, **kw)
     )
@@ -388,7 +392,7 @@ def test_only_calls_with_few_rows_use_ordered_weights_in_fp32_but_on_amd(
     assert rows == []
     both(model, [batch(9, 4)])
     assert set(rows) == {16}
-    monkeypatch.setattr(packed, "cpu_is_amd", lambda: True)
+    monkeypatch.setattr(packed, "cpu_is_wide_amd", lambda: True)
     both(model, [batch(*[100] * 3)])
     assert set(rows) == {16, 304}
 

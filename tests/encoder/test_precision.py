@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from spacy_mtl.encoder.precision import LossScale, autocast, cpu_is_amd, resolve_precision
+from spacy_mtl.encoder.precision import (
+    LossScale,
+    autocast,
+    cpu_is_amd,
+    cpu_is_wide_amd,
+    resolve_precision,
+)
 from spacy_mtl.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -62,9 +68,10 @@ def test_auto_takes_what_the_gpu_computes_natively(
     ("features", "dtype"),
     [
         ({"amx_bf16", "avx512_bf16"}, torch.bfloat16),  # Intel, since Sapphire Rapids
-        ({"avx512_bf16", "sse4a"}, torch.bfloat16),  # AMD, since Zen 4
+        ({"avx512_bf16", "avx512_f", "sse4a"}, torch.bfloat16),  # AMD, since Zen 4
         ({"avx512_bf16"}, torch.float32),  # Intel's Cooper Lake, or a machine that hides AMX
-        ({"avx512_f", "sse4a"}, torch.float32),
+        ({"avx512_f", "sse4a"}, torch.float32),  # AMD with AVX512 and no bf16: none was sold
+        ({"avx2", "sse4a"}, torch.float32),  # AMD before Zen 4
         ({"avx2"}, torch.float32),
         ({"neon", "bf16"}, torch.float32),  # never measured
     ],
@@ -77,6 +84,7 @@ def test_auto_takes_bf16_on_a_cpu_only_where_it_is_faster(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     assert resolve_precision("auto", CPU) is dtype
     assert cpu_is_amd() is ("sse4a" in features)
+    assert cpu_is_wide_amd() is ({"sse4a", "avx512_f"} <= features)
 
 
 @pytest.mark.parametrize(("amx", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
