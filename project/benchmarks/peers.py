@@ -1,13 +1,17 @@
-"""Prediction against Flair, edsnlp and Stanza at the same encoder weights, each in an environment of its own, in turn.
+"""Prediction against Flair, edsnlp, Stanza and MaChAmp, same encoder weights, each in its own environment, in turn.
 
     python -m venv flair && flair/bin/pip install "torch==2.13.0" flair
     python -m venv edsnlp && edsnlp/bin/pip install "torch==2.13.0" "edsnlp[ml]"
     python -m venv stanza && stanza/bin/pip install "torch==2.13.0" stanza transformers peft
-    python benchmarks/peers.py --venv flair=flair --venv edsnlp=edsnlp --venv stanza=stanza
+    git clone https://github.com/machamp-nlp/machamp
+    python -m venv venv && venv/bin/pip install "torch==2.13.0" -r machamp/requirements.txt
+    python benchmarks/peers.py --venv flair=flair --venv edsnlp=edsnlp --venv stanza=stanza --venv machamp=venv \
+        --machamp machamp
 
-Flair has all three heads (`MultitaskModel`), edsnlp `ner` only, Stanza tagger and ner; ours and spacy-transformers run
-beside each with the heads that it has. Each system reads raw text with its own tokenizer, Stanza words between white
-space; speeds are by the words that ours counts. The peers load the encoder from the local folder; nothing is fetched.
+Flair has all three heads (`MultitaskModel`), and MaChAmp (with a CRF for names); edsnlp `ner` only, Stanza tagger and
+ner; ours and spacy-transformers run beside each with the heads that it has. Each system reads raw text with its own
+tokenizer, Stanza and MaChAmp words between white space; speeds are by the words that ours counts. MaChAmp reads and
+writes files, as its command does. The peers load the encoder from the local folder; nothing is fetched.
 Ours computes in bf16 where the processor has it fast, unless `--precision fp32` is given. Writes
 benchmarks/results/peers_{processor}.{json,md}, where processor is `amx`, `avx512_bf16` or `fp32`.
 """
@@ -24,6 +28,7 @@ import typer
 from corpus import LENGTHS, read, texts
 from environment import processor_kind
 from memory import is_prepared, job
+from peers_machamp import make_model
 from peers_stanza import make_models
 from rounds import conditions, keep, ratios, show, store, table
 from systems import ENCODER
@@ -32,8 +37,19 @@ from spacy_mtl.encoder.huggingface import resolve_name
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / f"peers_{processor_kind()}.json"
-HEADS = {"flair": "tagger, ner, textcat", "edsnlp": "ner", "stanza": "tagger, ner"}
-NAMES = {"peer": "spacy-transformers", "flair": "Flair", "stanza": "Stanza"}
+HEADS = {
+    "flair": "tagger, ner, textcat",
+    "edsnlp": "ner",
+    "stanza": "tagger, ner",
+    "machamp": "tagger, ner, textcat",
+}
+NAMES = {
+    "peer": "spacy-transformers",
+    "flair": "Flair",
+    "stanza": "Stanza",
+    "machamp": "MaChAmp",
+}
+LABELS = {"tagger": 45, "ner": 10, "textcat": 15}
 
 
 class Process:
@@ -75,12 +91,18 @@ class Process:
         self.errors.close()
 
 
-def version(python: str, package: str) -> str:
-    """Of a package in an environment."""
-    code = f"import importlib.metadata as m; print(m.version({package!r}), m.version('torch'))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    own, torch_version = done.stdout.split()
-    return f"{own}, torch {torch_version}"
+def version(python: str, package: str, checkout: str | None) -> str:
+    """Of a package in an environment, or the commit of a checkout, and of torch."""
+
+    def said(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    code = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
+    if checkout is None:
+        own = said(python, "-c", code, package)
+    else:
+        own = said("git", "-C", checkout, "rev-parse", "--short", "HEAD")
+    return f"{own}, torch {said(python, '-c', code, 'torch')}"
 
 
 def measure(
@@ -88,6 +110,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Rows of one peer beside ours and spacy-transformers, with the heads that it has."""
     given = {**given, "heads": HEADS[system]}
+    checkout = given["checkout"] if system == "machamp" else None
     pythons = {"ours": sys.executable, "peer": sys.executable, system: python}
     processes = {name: Process(name, own, given, folder) for name, own in pythons.items()}
     times: dict[str, list[float]] = {name: [] for name in processes}
@@ -102,7 +125,7 @@ def measure(
             "beside": system,
             "heads": HEADS[system],
             "system": NAMES.get(name, name),
-            "version": version(python, system) if name == system else "",
+            "version": version(python, system, checkout) if name == system else "",
             "words_per_s": round(words / statistics.median(times[name])),
             "ours_against_it": ratios(times, "ours", name),
             "own_words": processes[name].words,
@@ -115,7 +138,8 @@ def measure(
 
 
 def main(
-    venv: Annotated[list[str], typer.Option(help="SYSTEM=FOLDER: flair, edsnlp, stanza.")],
+    venv: Annotated[list[str], typer.Option(help=f"SYSTEM=FOLDER: {', '.join(HEADS)}.")],
+    machamp: Annotated[Path | None, typer.Option(help="Checkout of its repository.")] = None,
     source: Annotated[Path | None, typer.Option(help="A .spacy or text file.")] = None,
     length: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(LENGTHS)}.")] = None,
     words: Annotated[int, typer.Option(help="Words a round.")] = 2_000,
@@ -137,6 +161,8 @@ def main(
                 f"`{entry}` is not SYSTEM=FOLDER, a venv of {', '.join(HEADS)}."
             )
         pythons[system] = str(python)
+    if "machamp" in pythons and (machamp is None or not (machamp / "train.py").exists()):
+        raise typer.BadParameter("MaChAmp needs `--machamp FOLDER`, a checkout of its repository.")
     text = read(source, seed=seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,6 +175,10 @@ def main(
         models = kept / "stanza"
         if "stanza" in pythons:
             make_models(pythons["stanza"], text, resolve_name(encoder), models)
+        made, checkout = kept / "machamp", "" if machamp is None else str(machamp.resolve())
+        if "machamp" in pythons:
+            own_python = str(Path(pythons["machamp"]).absolute())
+            made = make_model(own_python, checkout, text, resolve_name(encoder), LABELS, made)
         rows = []
         for chosen in length or ["tweet", "paragraph"]:
             given = {
@@ -156,7 +186,9 @@ def main(
                 "encoder": resolve_name(encoder),
                 "pipelines": str(kept),
                 "stanza": str(models.resolve()),
-                "labels": {"tagger": 45, "ner": 10, "textcat": 15},
+                "machamp": str(made),
+                "checkout": checkout,
+                "labels": LABELS,
             }
             for system, python in pythons.items():
                 found = measure(system, python, given, folder, rounds)

@@ -120,6 +120,28 @@ def stanza(given: dict[str, Any]) -> Runner:
     return run
 
 
+def machamp(given: dict[str, Any]) -> Runner:
+    """MaChAmp reads a file of words, one a line, and writes one, as its own command does for each file."""
+    sys.path.insert(0, given["checkout"])
+    from machamp.predictor.predict import predict_with_paths
+
+    model = torch.load(given["machamp"], map_location="cpu", weights_only=False)
+    model.device = "cpu"
+    for decoder in model.decoders.values():
+        decoder.device = "cpu"
+    folder = Path(given["machamp"]).parent
+
+    def run(texts: list[str]) -> int:
+        rows = [[f"{word}\tT0\tO" for word in text.split()] for text in texts]
+        sentences = ["\n".join(["# cat: C0", *row]) for row in rows]
+        (folder / "in.conll").write_text("\n\n".join(sentences) + "\n\n", "utf8")
+        places = str(folder / "in.conll"), str(folder / "out.conll")
+        predict_with_paths(model, *places, None, 32, False, "cpu")
+        return sum(map(len, rows))
+
+    return run
+
+
 def main(system: str, file: str) -> None:
     """Answer rounds until the input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print, and log, to what is stdout then
@@ -127,7 +149,8 @@ def main(system: str, file: str) -> None:
     if system in ("ours", "peer"):
         run = spacy_pipeline(given, system)
     else:
-        run = {"flair": flair, "edsnlp": edsnlp, "stanza": stanza}[system](given)
+        peers = {"flair": flair, "edsnlp": edsnlp, "stanza": stanza, "machamp": machamp}
+        run = peers[system](given)
     words = run(given["texts"])
     answers.write(json.dumps({"words": words}) + "\n")
     answers.flush()

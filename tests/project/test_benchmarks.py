@@ -364,6 +364,20 @@ def test_a_ner_that_is_not_registered_is_skipped(script: str, tmp_path: Path) ->
     assert not any(tmp_path.iterdir())
 
 
+def test_what_machamp_learns_from_has_as_many_labels_as_ours(load: Load) -> None:
+    module = load("peers_machamp")
+    labels = {"tagger": 45, "ner": 10, "textcat": 15}
+    sentences = [
+        module.invent(i, [f"w{j}" for j in range(module.WORDS)], labels).splitlines()
+        for i in range(30)
+    ]
+    assert {head for head, *_ in sentences} == {f"# cat: C{i}" for i in range(15)}
+    rows = [row.split("\t") for _, *body in sentences for row in body if row]
+    assert {tag for _, tag, _ in rows} == {f"T{i}" for i in range(45)}
+    names = {f"{letter}-L{i}" for letter in "BI" for i in range(10)}
+    assert {name for *_, name in rows} == {"O"} | names
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_processes_beside_peers_answer_rounds(
