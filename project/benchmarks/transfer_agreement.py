@@ -6,8 +6,9 @@ Run from the project's folder, after `python -m spacy project run gum-fetch` and
 
     python benchmarks/transfer_agreement.py corpus/gum --updates 300 --seeds 3
 
+The encoder gets the plain sum of gradients; with `--balancer NormEqual`, or another one, what that makes of them.
 Finished runs are kept in training/transfer_agreement, so an interrupted command goes on. Writes
-benchmarks/results/transfer_agreement.{json,md}.
+benchmarks/results/transfer_agreement.{json,md}; with a balancer the names of both end in `_{balancer}`.
 """
 
 from pathlib import Path
@@ -58,9 +59,13 @@ audits of the runs with all tasks. `own way`: the cosine of the sum of both grad
 and the tasks' mean lengths there (`spacy_mtl.transfer.comparison.own_way`). Rank correlations are Spearman's, over all
 tasks and partners. The encoder gets the plain sum of gradients.
 """
+PLAIN, BALANCED = (
+    "the plain sum of gradients.",
+    "what `{}` makes of the gradients, and lengths are those.",
+)
 
 
-def make_config(folder: Path, words: int) -> Config:
+def make_config(folder: Path, words: int, balancer: str | None = None) -> Config:
     """configs/gum.cfg with five heads."""
     overrides = {
         "paths.train": str(folder / "train.spacy"),
@@ -70,7 +75,8 @@ def make_config(folder: Path, words: int) -> Config:
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
     config["components"] |= HEADS
-    config["components"]["shared_transformer"]["balancer"] = None  # as its results were measured
+    block = None if balancer is None else {"@balancers": f"spacy_mtl.{balancer}.v1"}
+    config["components"]["shared_transformer"]["balancer"] = block
     config["nlp"]["pipeline"] = ["shared_transformer", "tagger", "textcat", *HEADS]
     config["training"].pop("score_weights")
     return config
@@ -137,11 +143,13 @@ def main(
     updates: Annotated[int, typer.Option(help="Optimizer steps of each run.")] = 300,
     words: Annotated[int, typer.Option(help="Words in a batch.")] = 300,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    balancer: Annotated[str | None, typer.Option(help="Such as NormEqual; default: none.")] = None,
 ) -> None:
     """Train every group with each seed and write the tables."""
+    name = "transfer_agreement" if balancer is None else f"transfer_agreement_{balancer}"
     report = compare(
-        make_config(folder, words),
-        ROOT.parent / "training" / "transfer_agreement",
+        make_config(folder, words, balancer),
+        ROOT.parent / "training" / name,
         steps=updates,
         seeds=seeds,
         pairs=True,
@@ -150,8 +158,8 @@ def main(
         say=lambda text: print(text, flush=True),
     )
     title = f"Agreement of --quick, {updates} updates of {words} words, {seeds} seeds"
-    out = ROOT / "results" / "transfer_agreement.json"
-    store_results(out, [report], title, [*show(report), NOTE])
+    note = NOTE if balancer is None else NOTE.replace(PLAIN, BALANCED.format(balancer))
+    store_results(ROOT / "results" / f"{name}.json", [report], title, [*show(report), note])
 
 
 if __name__ == "__main__":
