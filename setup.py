@@ -52,8 +52,8 @@ setup(
         "srsly>=2.5.1",
     ],
     extras_require={
-        "cuda12x": ["cupy-cuda12x>=13.0"],
-        "cuda13x": ["cupy-cuda13x>=13.6"],
+        "cuda12x": ["cupy-cuda12x[ctk]>=14.0"],  # CuPy's wheels bring no cuBLAS
+        "cuda13x": ["cupy-cuda13x[ctk]>=14.0"],
         "report": REPORT,
         "spark": SPARK,
         "demo": DEMO,

@@ -249,7 +249,7 @@ def _cosines(heads: list[str], results: list[Any]) -> tuple[dict[tuple[str, str]
         for result in results:
             for pair in combinations(sorted(heads), 2):
                 found = result["gradients"]["pairs"].get("/".join(pair), {})
-                if key in found:
+                if found.get(key) is not None:
                     values.setdefault(pair, []).append(found[key])
         return {pair: sum(found) / len(found) for pair, found in values.items()}
 

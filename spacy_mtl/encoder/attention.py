@@ -25,6 +25,7 @@ from ..types import Bools, MicroBatch
 from .layers import is_checkpointed
 from .packed import compiled_rows
 
+_NO_PADDING = torch.ones((), dtype=torch.bool)  # on the processor
 _FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
 
@@ -103,6 +104,16 @@ class FlatRow:
         moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
         groups = [Group.of(kept, device, multiple=multiple) for kept in inside]
         return cls(n_rows, moved[0], moved[1], groups)
+
+
+def avoid_cudnn(device: torch.device) -> None:
+    """Let torch leave attention on a GPU to its other kernels, in the whole process.
+
+    On Hopper and Blackwell torch prefers cuDNN's, which makes a plan for each shape, some 30 ms each, and keeps them
+    all (transformers#48163). Attention over windows has a new shape in nearly every call.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def encode_flat(
@@ -237,6 +248,11 @@ class _AttentionWithin(TorchFunctionMode):
     ) -> Any:
         if func is scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
+        # Hugging Face looks for padding in ids and masks, which has to wait for a GPU. There is none.
+        if func is Tensor.__contains__:
+            return False
+        if func in (torch.all, Tensor.all) and len(args) == 1 and not kwargs:
+            return _NO_PADDING
         return func(*args, **(kwargs or {}))
 
     def _attend(

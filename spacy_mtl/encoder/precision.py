@@ -56,7 +56,9 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         raise not_one_of(precision, key="model.precision", choices=PRECISIONS)
     if precision == "auto":
         return _best(device)
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    # torch.cuda.is_bf16_supported is also true where bf16 is emulated, which is slower than fp32
+    old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
+    if precision == "bf16" and old:
         raise ConfigError(
             f"`model.precision = 'bf16'` is not supported by `{torch.cuda.get_device_name(device)}`. "
             "Set `model.precision` to `auto`, `fp16` or `fp32`."

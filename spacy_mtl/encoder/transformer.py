@@ -61,6 +61,11 @@ def encode_layers(
     if not inputs.micro_batches:
         shape = (len(inputs.token_lengths), model.config.hidden_size)
         return [torch.zeros(shape, device=device)] * (count_layers(model) if every else 1)
+    # before the encoder is launched, lest a GPU finish it before these copies
+    links, lengths = (
+        torch.from_numpy(chosen).to(device, non_blocking=True)
+        for chosen in choose(inputs.links, inputs.token_lengths, pooling)
+    )
     with (
         autocast(device, dtype),
         looked_up_once(model, inputs.micro_batches, spare or SpareGradient()),
@@ -74,10 +79,6 @@ def encode_layers(
             ]
         else:
             encoded = [_encode(model, b, device, every=every) for b in inputs.micro_batches]
-    links, lengths = (
-        torch.from_numpy(chosen).to(device, non_blocking=True)
-        for chosen in choose(inputs.links, inputs.token_lengths, pooling)
-    )
     found = []
     for rows in zip(*encoded, strict=True):
         hidden = torch.cat(rows) if len(rows) > 1 else rows[0]

@@ -138,12 +138,13 @@ def _record(
 
 
 def cosines(tasks: tuple[str, ...], gramian: Floats) -> dict[Pair, float]:
-    """The cosine of each pair of tasks that have a gradient."""
+    """The cosine of each pair of tasks that have a gradient; none where one has overflowed in fp16."""
     norms = np.sqrt(np.maximum(np.diagonal(gramian), 0.0))
+    norms = np.where(np.isfinite(norms), norms, 0.0)
     return {
         (tasks[i], tasks[j]): float(np.clip(gramian[i, j] / norms[i] / norms[j], -1.0, 1.0))
         for i, j in combinations(range(len(tasks)), 2)
-        if norms[i] > 0 and norms[j] > 0
+        if norms[i] > 0 and norms[j] > 0 and np.isfinite(gramian[i, j])
     }
 
 

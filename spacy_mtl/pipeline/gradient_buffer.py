@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from thinc.api import get_array_module
 
 from ..types import Array
@@ -36,6 +37,13 @@ class GradientBuffer:
         if total is None:
             xp = get_array_module(gradients[0])
             total = self.slots[task] = xp.zeros((self.doc_starts[-1], self.width), dtype="f")
+        xp = get_array_module(total)
+        if (
+            xp is not np and len(set(docs)) == len(docs) > 0
+        ):  # on a GPU a few launches in place of one a document
+            spans = [np.arange(self.doc_starts[doc], self.doc_starts[doc + 1]) for doc in docs]
+            total[xp.asarray(np.concatenate(spans))] += xp.concatenate(list(gradients)) * factor
+            return
         for gradient, doc in zip(gradients, docs, strict=True):
             start, stop = self.doc_starts[doc], self.doc_starts[doc + 1]
             total[start:stop] += gradient * factor if factor != 1.0 else gradient

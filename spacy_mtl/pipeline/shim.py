@@ -13,12 +13,14 @@ import torch
 from spacy.attrs import IDX, IS_SPACE, LENGTH, ORTH, SPACY
 from spacy.tokens import Doc
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.backends import context_pools
+from thinc.compat import cupy, has_cupy
 from thinc.shims import Shim
 from transformers import PreTrainedModel
 
 from .. import errors
 from ..encoder import checkpoint
-from ..encoder.attention import reads_flat
+from ..encoder.attention import avoid_cudnn, reads_flat
 from ..encoder.embeddings import SpareGradient
 from ..encoder.huggingface import (
     HuggingFaceEncoder,
@@ -162,6 +164,7 @@ class EncoderShim(Shim):
             checkpoint_layers(encoder.model)
         device = get_torch_default_device()
         self.dtype = resolve_precision(s.precision, device)
+        avoid_cudnn(device)
         encoder.model.to(device).eval()
         self.encoder = encoder
         self._model = encoder.model
@@ -270,8 +273,7 @@ class EncoderShim(Shim):
                     if self.budget < max(int(b.lengths.max()) for b in inputs.micro_batches):
                         self.budget = before
                         raise
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            give_memory_back()
             inputs = self.prepare(docs, again=train)
         if self.budget != before:
             warnings.warn(errors.lower_budget(inputs.budget), stacklevel=2)
@@ -446,7 +448,9 @@ class EncoderShim(Shim):
                 cast(Any, torch2xp(parameter.data)),
                 cast(Any, torch2xp(cast(torch.Tensor, parameter.grad))),
             )
-            parameter.data = xp2torch(value, device=parameter.device)
+            new = xp2torch(value, device=parameter.device)
+            if new.data_ptr() != parameter.data_ptr():  # thinc's optimizers write in place
+                parameter.data.copy_(new)
         self.end_step()
 
     @contextlib.contextmanager
@@ -474,10 +478,12 @@ class EncoderShim(Shim):
     # ---- device, bytes, copies
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the encoder. device_type: `cpu` or `gpu`."""
+        """Move the encoder. device_type: `cpu`, or `gpu` for torch's current one; CuPy's ops call all of them 0."""
         if self.encoder is None:
             return
-        device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+        cuda = torch.device("cuda", torch.cuda.current_device()) if device_type != "cpu" else None
+        device = cuda or torch.device("cpu")
+        avoid_cudnn(device)
         self.encoder.model.to(device)
         self.dtype = resolve_precision(self.settings.precision, device)
         self._spare.drop()
@@ -522,6 +528,16 @@ class EncoderShim(Shim):
         self.every_layer = state["every_layer"]
         if state["files"]:
             self.from_files(state["files"])
+
+
+def give_memory_back() -> None:
+    """What CuPy and torch hold of a GPU's memory without using it. CuPy's own may be blocks of torch's."""
+    for pool in context_pools.get().values():
+        pool.free_all_blocks()
+    if has_cupy:
+        cupy.get_default_memory_pool().free_all_blocks()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def token_spans(doc: Doc) -> TokenSpans:

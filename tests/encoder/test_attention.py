@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spacy_mtl.encoder import attention
 from spacy_mtl.encoder.attention import Group, attend, encode_flat, reads_flat, runs
@@ -179,3 +180,35 @@ def test_rows_that_are_computed_for_nothing_change_neither_values_nor_gradients(
         seen.append([layer.detach() for layer in layers] + gradients)
     for other in seen[1:]:
         torch.testing.assert_close(other, seen[0], atol=1e-5, rtol=1e-4)
+
+
+class CountWaits(TorchDispatchMode):
+    """Counts what would wait for a GPU: reading a number out of a tensor."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        reads = func is torch.ops.aten._local_scalar_dense.default
+        self.n += reads and args[0] is not attention._NO_PADDING
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("family", sorted(FLAT))
+def test_nothing_waits_for_the_device(
+    family: str, train: bool, family_dir: Callable[[str], Path]
+) -> None:
+    model = load(family_dir(family)).train(train)
+    with CountWaits() as mode, torch.set_grad_enabled(train):
+        encode_flat(model, [batch(9, 4, 4), batch(6)], CPU, every=False)
+    assert mode.n == 0
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", [False]), ("cpu", []), ("mps", [])])
+def test_a_gpu_does_not_plan_attention_anew_for_each_shape(
+    device: str, expected: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switched: list[bool] = []
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", switched.append)
+    attention.avoid_cudnn(torch.device(device))
+    assert switched == expected

@@ -24,7 +24,7 @@ CUDA = torch.device("cuda", 0)
 def test_a_named_precision_is_taken_at_its_word(
     asked: str, dtype: torch.dtype, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert resolve_precision(asked, device) is dtype
 
 
@@ -41,7 +41,8 @@ def test_an_unknown_precision_is_refused_with_the_choices(asked: str) -> None:
 def test_bf16_on_a_gpu_without_it_is_refused_with_the_gpus_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *a, **kw: True)  # by emulation
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old GPU")
     with pytest.raises(ConfigError, match=r"`model.precision = 'bf16'`.*`Old GPU`.*`auto`, `fp16`"):
         resolve_precision("bf16", CUDA)

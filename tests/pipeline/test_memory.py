@@ -1,6 +1,7 @@
 """When the device's memory does not hold a call of the encoder, half of it is tried."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from spacy.language import Language
 from spacy.training import Example
+from thinc.backends import context_pools
 
 from spacy_mtl.encoder.layers import is_checkpointed
 from spacy_mtl.pipeline import shared_transformer as shared_transformers
@@ -198,3 +200,25 @@ def test_how_much_a_call_holds_if_nobody_says(
     monkeypatch.setattr(shims, "cpu_has_amx", lambda: has_amx)
     monkeypatch.setattr(shims.EncoderShim, "device", property(lambda self: torch.device(device)))
     assert shim.prepare([nlp.make_doc(TEXTS[0])]).budget == expected
+
+
+def test_what_cupy_holds_is_given_back_before_less_is_tried(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool:
+        n_freed = 0
+
+        def free_all_blocks(self) -> None:
+            self.n_freed += 1
+
+    own, torchs = Pool(), Pool()
+    monkeypatch.setattr(shims, "has_cupy", True)
+    monkeypatch.setattr(shims, "cupy", SimpleNamespace(get_default_memory_pool=lambda: own))
+    before = context_pools.set({"pytorch": torchs})
+    SmallDevice(120, monkeypatch)
+    try:
+        with pytest.warns(UserWarning, match="at most 100 wordpieces"):
+            nlp(LONG)
+    finally:
+        context_pools.reset(before)
+    assert (own.n_freed, torchs.n_freed) == (2, 2)

@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.encoder.layers import depths
 from spacy_mtl.pipeline.optimizer import AdamW, make_adamw
 
-from .helpers import NAME, make_nlp, shared, train, weights
+from .helpers import NAME, give_fixed_weights, make_nlp, shared, train, weights
 from .sentences import TEXTS
 
 Gradients = dict[str, torch.nn.Parameter]
@@ -248,3 +249,30 @@ def test_weights_changed_by_averages_do_not_leak_into_the_averages(encoder_path:
             parameter.add_(1.0)
     np.testing.assert_array_equal(optimizer.averages[key], average)
     assert NAME in nlp.pipe_names
+
+
+def test_steps_of_thinc_s_optimizer_leave_weights_in_their_memory(encoder_path: Path) -> None:
+    """A new tensor around the same memory in each step would hold on to all those before it."""
+    nlp = make_nlp(encoder_path, ["tagger"])
+    parameters = dict(shared(nlp).shim.require().model.named_parameters())
+    places = {name: p.data.untyped_storage()._cdata for name, p in parameters.items()}
+    before = values(shared(nlp).shim.require().model)
+    give_fixed_weights(nlp, "tagger")
+    train(nlp, 3)
+    shared(nlp).finish_batch()
+    assert {n: p.data.untyped_storage()._cdata for n, p in parameters.items()} == places
+    assert any(not torch.equal(p, before[name]) for name, p in parameters.items())
+
+
+def test_an_optimizer_that_returns_new_weights_is_obeyed(encoder_path: Path) -> None:
+    class Halving(Optimizer):
+        def __call__(self, key: Any, weights: Any, gradient: Any, **kwargs: Any) -> Any:
+            return weights / 2, gradient
+
+    nlp = make_nlp(encoder_path, ["tagger"])
+    shim = shared(nlp).shim
+    gradients = fill_gradients(shim.require().model, 0)
+    before = {name: gradients[name].detach().clone() for name in gradients}
+    shim.finish_update(Halving(0.1))
+    for name, parameter in shim.require().model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name] / 2)

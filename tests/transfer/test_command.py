@@ -158,6 +158,11 @@ def test_a_task_that_would_be_drowned_stays_alone(capsys: pytest.CaptureFixture[
     assert ["c", "a", "0.10", "+0.100"] in [list(row) for row in rows]
 
 
+def test_an_audit_that_overflowed_says_nothing() -> None:
+    pairs = {"a/b": {"cosine": 0.2, "true_cosine": None}, "a/c": {"cosine": 0.1}}
+    assert quick(pairs)["cosines"] == {"a/b": 0.2, "a/c": 0.1}
+
+
 def test_pairs_of_which_nothing_is_known_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     report = quick({"a/b": {"cosine": 0.2, "true_cosine": 0.2}})
     assert report["groups"] == []
