@@ -18,10 +18,11 @@ from .spark.conftest import environment, need_spark
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf8")
+PROJECT_README = (ROOT / "project" / "README.md").read_text("utf8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def test_the_python_example_runs_with_the_config_excerpt(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_user_s_balancer_trains(tmp_path: Path) -> None:
 def test_the_spark_example_runs(tmp_path: Path, family_dir: Callable[[str], Path]) -> None:
     need_spark()
     make_nlp(family_dir("bert")).to_disk(tmp_path / "pipeline")
-    code = blocks("python")[2] + "spark.stop()\n"
+    code = blocks("python", PROJECT_README)[0] + "spark.stop()\n"
     (tmp_path / "example.py").write_text(code, "utf8")
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "example.py"]
     result = subprocess.run(
@@ -109,6 +110,10 @@ def test_every_command_of_the_readme_is_run_by_ci(command: str) -> None:
     assert command.strip() in script
 
 
-def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("folder", [".", "project"])
+def test_links_to_files_lead_somewhere(folder: str) -> None:
+    text = (ROOT / folder / "README.md").read_text("utf8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    assert targets
+    for target in targets:
+        assert (ROOT / folder / target).exists(), target
