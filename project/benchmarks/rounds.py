@@ -13,13 +13,21 @@ Row = dict[str, Any]
 
 
 def clock() -> float:
-    """Seconds: processor time if one thread computes, which other work hardly changes; else wall time."""
+    """Seconds: processor time if one thread computes, which other work hardly changes; else wall time.
+
+    With a GPU wall time, when it has finished.
+    """
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+        return time.perf_counter()
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def conditions() -> str:
     """A line for a table: threads and kind of time."""
     n = torch.get_num_threads()
+    if torch.cuda.is_initialized():
+        return "Time is wall time."
     return f"Threads: {n}; time is {'processor time' if n == 1 else 'wall time'}."
 
 
