@@ -36,7 +36,8 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     pooling: from a token's wordpieces to its vector: `mean`, `first`, `last` or `max`.
     window: most wordpieces that the encoder reads at once, special tokens not counted. Longer documents are read in
         overlapping windows. Default: 256, or what the encoder can read if that is less.
-    stride: how far neighbouring windows are apart at most. Default: seven eighths of the window.
+    stride: how far neighbouring windows are apart at most. Default: 16 wordpieces less than the window, or seven
+        eighths of it if that is more.
     max_batch_wordpieces: most wordpieces in one call of the encoder, which bounds what its layers need.
         Default: 4,096 on a GPU and on a processor that computes in bf16 with AMX; else 1,024, as more would be slower.
     freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.

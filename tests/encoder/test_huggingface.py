@@ -120,12 +120,12 @@ def test_the_global_random_state_and_the_verbosity_are_left_alone(
 @pytest.mark.parametrize(
     ("window", "stride", "limit", "expected"),
     [
-        (None, None, None, (256, 224)),
-        (None, None, 510, (256, 224)),
+        (None, None, None, (256, 240)),
+        (None, None, 510, (256, 240)),
         (None, None, 126, (126, 111)),
         (None, 100, 126, (126, 100)),
-        (510, None, 510, (510, 447)),
-        (1000, None, None, (1000, 875)),
+        (510, None, 510, (510, 494)),
+        (1000, None, None, (1000, 984)),
         (1, None, None, (1, 1)),
         (7, None, 7, (7, 7)),
         (8, 8, 8, (8, 8)),
