@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import adapter
 import typer
 from mix_scores import BALANCERS, NER_FIRST, SCORES, SOURCES, TITLES, make_config
 from spacy.tokens import DocBin
@@ -36,6 +37,8 @@ ROOT = Path(__file__).parent
 SMALL = ["tagger", "ner"]
 LARGE = "textcat"
 WORDPIECES = 180  # of one task in a batch
+LISTENER = {"@architectures": "spacy_mtl.SharedTransformerListener.v1"}
+BILUO = {"@architectures": "spacy_mtl.BiluoTagger.v1", "tok2vec": LISTENER}  # its factory's default
 Part = tuple[list[str], int]  # sources that are drawn from together, and how many documents of them
 
 
@@ -45,8 +48,8 @@ def norm_equal(**weights: float) -> dict[str, Any]:
 
 
 # What each is: the heads, times the passes over the small sources, the encoder's highest rate, frozen layers, the heads
-# that learn a mix of layers, passes over SST-2, the heads whose sources come before the others, how long each head's
-# gradient is made
+# that learn a mix of layers, or have an adapter, passes over SST-2, the heads whose sources come before the others, how
+# long each head's gradient is made
 VARIANTS: dict[str, dict[str, Any]] = {
     "together": {},
     "alone": {"alone": True},
@@ -69,6 +72,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "alone, rate 0.00005": {"alone": True, "rate": 5e-5},
     "alone, rate 0.0001": {"alone": True, "rate": 1e-4},
     "alone, mixes layers": {"alone": True, "mix": ["tagger"]},
+    "together, adapters": {"adapters": NER_FIRST},
     **{f"balanced: {name}": {"balancer": block} for name, block in BALANCERS.items()},
 }
 NOTE = """Mean and sample standard deviation over seeds, in points, at the best of the evaluations of each run; `passes`
@@ -112,6 +116,13 @@ def configure(
         shared["balancer"] = settings["balancer"]
     for head in settings.get("mix", []):
         config["components"][head]["model"]["tok2vec"]["layers"] = "mix"
+    for head in settings.get("adapters", []):
+        if head in order:
+            model = config["components"][head].setdefault("model", dict(BILUO))
+            model["tok2vec"] = {
+                "@architectures": adapter.NAME,
+                "tok2vec": model["tok2vec"],
+            }
     config["training"]["batcher"] = {
         "@batchers": "spacy_mtl.BatchByWordpieces.v1",
         "size": WORDPIECES * len(order),
