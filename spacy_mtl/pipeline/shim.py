@@ -478,11 +478,13 @@ class EncoderShim(Shim):
     # ---- device, bytes, copies
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the encoder. device_type: `cpu`, or `gpu` for torch's current one; CuPy's ops call all of them 0."""
+        """Move the encoder. device_type: `cpu`, `mps`, or `gpu` for torch's current one; CuPy's ops call any GPU 0."""
         if self.encoder is None:
             return
-        cuda = torch.device("cuda", torch.cuda.current_device()) if device_type != "cpu" else None
-        device = cuda or torch.device("cpu")
+        if device_type == "gpu":
+            device = torch.device("cuda", torch.cuda.current_device())
+        else:
+            device = torch.device(device_type)
         avoid_cudnn(device)
         self.encoder.model.to(device)
         self.dtype = resolve_precision(self.settings.precision, device)
