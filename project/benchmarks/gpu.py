@@ -185,8 +185,8 @@ def main(
 ) -> None:
     """Measure and write the table."""
     if gpu >= 0:
-        set_gpu_allocator("pytorch")
         require_gpu(gpu)
+        set_gpu_allocator("pytorch")
     source = read(None, seed=0)
     for chosen in precision or list(PRECISIONS):
         for own in ner or ["ner", "biluo_ner"]:

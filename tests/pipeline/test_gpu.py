@@ -52,8 +52,8 @@ def use(device: str) -> Iterator[None]:
     if device == "cpu":
         yield
         return
-    set_gpu_allocator("pytorch")
     require_gpu(0)
+    set_gpu_allocator("pytorch")
     try:
         yield
     finally:
