@@ -25,6 +25,7 @@ from ..types import Bools, MicroBatch
 from .layers import is_checkpointed
 from .packed import compiled_rows
 
+_WARN = "warn_if_padding_and_no_attention_mask"  # a method of Hugging Face's
 _NO_PADDING = torch.ones((), dtype=torch.bool)  # on the processor
 _FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
@@ -122,13 +123,18 @@ def encode_flat(
     """Run some micro-batches as one flat row. Returns [wordpieces, width] of the last layer, or of all."""
     flat = FlatRow.of(model, batches, device)
     row = flat.ids[None]
-    with _AttentionWithin(flat.groups):
-        output = model(
-            input_ids=row,
-            position_ids=flat.positions[None],
-            token_type_ids=torch.zeros_like(row),
-            output_hidden_states=every,
-        )
+    # it looks for padding in the ids, which has to wait for a GPU
+    vars(model)[_WARN] = lambda *args: None
+    try:
+        with _AttentionWithin(flat.groups, row.shape):
+            output = model(
+                input_ids=row,
+                position_ids=flat.positions[None],
+                token_type_ids=torch.zeros_like(row),
+                output_hidden_states=every,
+            )
+    finally:
+        vars(model).pop(_WARN, None)
     below = output.hidden_states[:-1] if every else ()
     return [layer[0, : flat.n] for layer in (*below, output.last_hidden_state)]
 
@@ -233,11 +239,16 @@ def _take(flat: Tensor, places: Tensor) -> Tensor:
 
 
 class _AttentionWithin(TorchFunctionMode):
-    """Inside, torch's attention over one flat row is attention within each window of it."""
+    """Inside, torch's attention over one flat row is attention within each window of it.
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    row: the shape of the mask that Hugging Face makes. Before the first layer it looks whether that hides anything,
+    which has to wait for a GPU; it does not.
+    """
+
+    def __init__(self, groups: Sequence[Group], row: torch.Size) -> None:
         super().__init__()
-        self._groups = groups
+        self._groups, self._row = groups, row
+        self._attends = False
 
     def __torch_function__(
         self,
@@ -248,12 +259,12 @@ class _AttentionWithin(TorchFunctionMode):
     ) -> Any:
         if func is scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
-        # Hugging Face looks for padding in ids and masks, which has to wait for a GPU. There is none.
-        if func is Tensor.__contains__:
-            return False
-        if func in (torch.all, Tensor.all) and len(args) == 1 and not kwargs:
+        if not self._attends and func in (torch.all, Tensor.all) and self._is_mask(args, kwargs):
             return _NO_PADDING
         return func(*args, **(kwargs or {}))
+
+    def _is_mask(self, args: Sequence[Any], kwargs: dict[str, Any] | None) -> bool:
+        return len(args) == 1 and not kwargs and args[0].shape == self._row
 
     def _attend(
         self,
@@ -266,6 +277,7 @@ class _AttentionWithin(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
+        self._attends = True
         assert query.shape[0] == 1
         assert not is_causal
         assert not enable_gqa

@@ -243,8 +243,8 @@ def check_window(window: int | None, stride: int | None, *, limit: int | None) -
     """Resolve window and stride, in wordpieces without special tokens, against what the encoder can read.
 
     Defaults: a window of 256, or all that the encoder reads if that is less; windows overlap by 16 wordpieces, or an
-    eighth of a window if that is less, so that each wordpiece is served with at least half of it on both sides. More
-    gains nothing (project/benchmarks/windows.py).
+    eighth of a window if that is less, so that each wordpiece is served with at least half of it on both sides. Twice
+    as much gains nothing (project/benchmarks/windows.py).
     """
     if window is None:
         window = 256 if limit is None else min(256, limit)

@@ -3,7 +3,8 @@
 **Order.** On a processor a product with few rows spends most of its time on ordering the weights, each time anew,
 and in one thread. oneDNN takes weights that are in order already: with two threads and 20 to 130 rows it is up to twice
 as fast as the plain product. With 1,000 it is still a sixth faster in bf16, and on AMD's processors with AVX512, which
-the plain product (MKL's) does not use; elsewhere in fp32 an eighth slower (project/benchmarks/NOTES.md).
+the plain product (MKL's) does not use; in fp32 it is no faster on Intel's, and an eighth slower on AMD's without AVX512
+(project/benchmarks/NOTES.md).
 
 **Precision.** Autocast keeps the weights in fp32 and makes them narrower for each batch: for a short text that takes
 longer than its products do. Where oneDNN can, what follows a product in low precision is computed with it: the
@@ -30,7 +31,7 @@ from .precision import cpu_is_wide_amd
 Activation = Callable[[Tensor], Tensor]
 GELU: Activation = torch.ops.aten.gelu_
 FEW_ROWS = 256  # with several threads
-FEW_ROWS_ALONE = 64  # with one
+FEW_ROWS_ALONE = 64  # with one, measured on AMD without AVX512
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
 _ROWS = 64  # that the order is best for
 _LEAST_STEP = 16  # rows of a tile of AMX's

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spacy_mtl.encoder import attention
@@ -193,15 +194,41 @@ class CountWaits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class NoLists(TorchFunctionMode):
+    """Lists as indices are brought to the device, which waits for it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__getitem__:
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            assert not any(isinstance(part, list) for part in index)
+        return func(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("family", sorted(FLAT))
 def test_nothing_waits_for_the_device(
     family: str, train: bool, family_dir: Callable[[str], Path]
 ) -> None:
     model = load(family_dir(family)).train(train)
-    with CountWaits() as mode, torch.set_grad_enabled(train):
+    with NoLists(), CountWaits() as mode, torch.set_grad_enabled(train):
         encode_flat(model, [batch(9, 4, 4), batch(6)], CPU, every=False)
     assert mode.n == 0
+    assert "warn_if_padding_and_no_attention_mask" not in vars(model)
+
+
+def test_what_hooks_ask_is_answered(family_dir: Callable[[str], Path]) -> None:
+    model = load(family_dir("bert"))
+    found = []
+
+    def ask(module: Any, inputs: Any, output: Any) -> None:
+        found.append(
+            (bool(torch.isfinite(torch.tensor([torch.nan])).all()), 7 in torch.tensor([7]))
+        )
+
+    model.embeddings.register_forward_hook(ask)
+    model.encoder.layer[0].register_forward_hook(ask)
+    encode_flat(model, [batch(9, 4, 4), batch(6)], CPU, every=False)
+    assert found == [(False, True)] * 2
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cuda", [False]), ("cpu", []), ("mps", [])])
