@@ -68,7 +68,7 @@ class Layout:
             token_lengths=np.ones(n, dtype=np.int64),
             doc_tokens=lengths,
         )
-        windows = make_windows(pieces.doc_lengths, window=256, stride=224)
+        windows = make_windows(pieces.doc_lengths, window=256, stride=240)
         costs = COSTS["amx" if processor_kind() == "amx" else "cpu", self.flat]
         return pack(
             pieces,
