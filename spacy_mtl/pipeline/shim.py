@@ -246,10 +246,27 @@ class EncoderShim(Shim):
         """Prepare and `begin_update`, with checkpointed layers if the device's memory does not hold all activations.
 
         If that is not enough, or there already, with a lower budget. Raises torch's OutOfMemoryError if a single window
-        is too large.
+        is too large. If it is the backward pass that does not fit, the documents are encoded once more with
+        checkpointed layers, and other dropout than the heads have seen; unless the parameters hold gradients of earlier
+        batches, which half a backward pass has been added to.
         """
         inputs = self.prepare(docs, again=True)
-        return self._with_less_memory(docs, inputs, self.begin_update, train=True)
+        inputs, (Y, own) = self._with_less_memory(docs, inputs, self.begin_update, train=True)
+        held = [own]
+
+        def backprop(dY: Array) -> Any:
+            begins = all(p.grad is None for p in self._trained())
+            try:
+                return held.pop()(dY)
+            except torch.OutOfMemoryError:  # as above
+                if not (begins and self._checkpoint()):
+                    raise
+            self.drop_gradients()
+            give_memory_back()
+            _, (_, once_more) = self.begin_update_docs(docs)
+            return once_more(dY)
+
+        return inputs, (Y, backprop)
 
     def _with_less_memory(
         self,

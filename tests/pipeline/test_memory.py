@@ -141,6 +141,54 @@ def test_training_keeps_fewer_activations_and_nothing_is_lost(
     assert device.budgets == [400, 200, 100, 100]
 
 
+class SmallBackward:
+    """Runs out of memory in the middle of a backward pass over activations that are all kept."""
+
+    def __init__(self, nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.model = shared(nlp).shim.require().model
+        self.backward = torch.autograd.backward
+        self.n_failed = 0
+        monkeypatch.setattr(torch.autograd, "backward", self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        if not is_checkpointed(self.model):
+            self.n_failed += 1
+            for parameter in list(self.model.parameters())[::2]:
+                parameter.grad = torch.ones_like(parameter)
+            raise torch.OutOfMemoryError("no more memory")
+        self.backward(*args, **kwargs)
+
+
+def test_a_backward_pass_that_does_not_fit_is_made_with_fewer_activations(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [LONG, TEXTS[0], TEXTS[1]]
+    expected = gradients_of(make_nlp(encoder_path, ["textcat"]), texts)
+    nlp = make_nlp(encoder_path, ["textcat"])
+    device = SmallBackward(nlp, monkeypatch)
+    with pytest.warns(UserWarning, match="ran out of memory in training"):
+        found = gradients_of(nlp, texts)
+    assert device.n_failed == 1
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7)
+    shared(nlp).shim.drop_gradients()
+    again = gradients_of(nlp, texts)
+    for name, gradient in again.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7)
+
+
+def test_gradients_of_earlier_batches_are_not_mixed_with_half_a_backward_pass(
+    encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make_nlp(encoder_path, ["textcat"])
+    gradients_of(nlp, TEXTS[:2])
+    SmallBackward(nlp, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError):
+        gradients_of(nlp, TEXTS[:2])
+    assert all(p.grad is None for p in shared(nlp).shim.require().model.parameters())
+
+
 def test_training_that_does_not_fit_at_all_is_torchs_error(
     encoder_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
