@@ -194,8 +194,8 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     """Which tasks to train together, what that is judged by, and how well pairs and gradients agree.
 
     Judged by what pairs gained, where they were trained; by the run with all, where that has shown gains and no loss;
-    else by the gradients in the runs with all. No group in which a task was shown to lose is recommended. What a pair
-    gained counts as 0 where three seeds or more do not show it.
+    else by the gradients in the runs with all. No group in which a task was shown, or is expected, to lose is
+    recommended. What a pair gained counts as 0 where three seeds or more do not show it.
     """
     from itertools import permutations
 

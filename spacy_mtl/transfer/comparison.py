@@ -156,7 +156,7 @@ def best_groups(
     *,
     without: Collection[tuple[str, ...]] = (),
 ) -> list[tuple[str, ...]]:
-    """The partition in which the tasks gain most, all together.
+    """The partition in which the tasks gain most, all together, and none is expected to lose.
 
     What a task gains in a group is estimated by the mean of what it gains from each other member (Standley et al. 2020,
     arXiv 1905.07553, "higher order approximation"). With equal gains larger groups win: they are cheaper to run.
@@ -168,20 +168,26 @@ def best_groups(
         raise ValueError(f"Groups are looked for among at most {MOST_TASKS} tasks.")
 
     refused = {frozenset(group) for group in without}
+
+    def is_good(group: tuple[str, ...]) -> bool:
+        gains = [gain_in(group, task, affinity) for task in group]
+        return frozenset(group) not in refused and all(round(gain, 9) >= 0.0 for gain in gains)
+
     return max(
-        (p for p in partitions(tasks) if not any(frozenset(group) in refused for group in p)),
+        (p for p in partitions(tasks) if all(len(group) == 1 or is_good(group) for group in p)),
         key=lambda groups: (round(total_gain(groups, affinity), 9), -len(groups)),
     )
 
 
+def gain_in(group: tuple[str, ...], task: str, affinity: dict[tuple[str, str], float]) -> float:
+    """What a task gains in a group, as `best_groups` estimates it; 0 by itself."""
+    others = [other for other in group if other != task]
+    return sum(affinity[task, other] for other in others) / max(len(others), 1)
+
+
 def total_gain(groups: Iterable[tuple[str, ...]], affinity: dict[tuple[str, str], float]) -> float:
     """What all tasks together gain in these groups, as `best_groups` estimates it."""
-    return sum(
-        sum(affinity[task, other] for other in group if other != task) / (len(group) - 1)
-        for group in groups
-        if len(group) > 1
-        for task in group
-    )
+    return sum(gain_in(group, task, affinity) for group in groups for task in group)
 
 
 def in_pairs(found: Iterable[Difference]) -> dict[tuple[str, str], Difference]:

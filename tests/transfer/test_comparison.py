@@ -170,6 +170,13 @@ def test_tasks_that_help_each_other_are_put_together() -> None:
         best_groups("abcdefghij", {})
 
 
+def test_no_task_pays_for_what_another_gains() -> None:
+    affinity = {("a", "b"): 5.0, ("b", "a"): -0.1}
+    assert sorted(best_groups("ab", affinity)) == [("a",), ("b",)]
+    affinity |= {("a", "c"): 1.0, ("c", "a"): 1.0, ("b", "c"): 0.2, ("c", "b"): 1.0}
+    assert best_groups("abc", affinity) == [("a", "b", "c")]  # b gains 0.05 from both
+
+
 def test_pair_gains_are_those_of_pairs() -> None:
     found = [Difference("a", ("a", "b"), (1.0, 3.0)), Difference("a", ("a", "b", "c"), (9.0,))]
     assert pair_gains(found) == {("a", "b"): 2.0}
