@@ -61,7 +61,7 @@ def encode_layers(
     if not inputs.micro_batches:
         shape = (len(inputs.token_lengths), model.config.hidden_size)
         return [torch.zeros(shape, device=device)] * (count_layers(model) if every else 1)
-    # before the encoder is launched, lest a GPU finish it before these copies
+    # before the encoder is launched: a GPU may make a large copy wait for what it was given before
     links, lengths = (
         torch.from_numpy(chosen).to(device, non_blocking=True)
         for chosen in choose(inputs.links, inputs.token_lengths, pooling)

@@ -38,9 +38,8 @@ class GradientBuffer:
             xp = get_array_module(gradients[0])
             total = self.slots[task] = xp.zeros((self.doc_starts[-1], self.width), dtype="f")
         xp = get_array_module(total)
-        if (
-            xp is not np and len(set(docs)) == len(docs) > 0
-        ):  # on a GPU a few launches in place of one a document
+        # on a GPU a few launches in place of one a document
+        if xp is not np and len(set(docs)) == len(docs) > 0:
             spans = [np.arange(self.doc_starts[doc], self.doc_starts[doc + 1]) for doc in docs]
             total[xp.asarray(np.concatenate(spans))] += xp.concatenate(list(gradients)) * factor
             return

@@ -258,7 +258,7 @@ class EncoderShim(Shim):
             begins = all(p.grad is None for p in self._trained())
             try:
                 return held.pop()(dY)
-            except torch.OutOfMemoryError:  # as above
+            except torch.OutOfMemoryError:
                 if not (begins and self._checkpoint()):
                     raise
             self.drop_gradients()
@@ -282,9 +282,8 @@ class EncoderShim(Shim):
             try:
                 found = call(inputs)
                 break
-            except (
-                torch.OutOfMemoryError
-            ):  # what the error holds of the device's memory is free behind this block
+            except torch.OutOfMemoryError:
+                # behind this block what the error holds of the device's memory is free
                 if not (train and self._checkpoint()):
                     self.budget = inputs.budget // 2
                     if self.budget < max(int(b.lengths.max()) for b in inputs.micro_batches):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from typing import Any, TypeVar
 
@@ -169,6 +170,7 @@ def best_groups(
 
     refused = {frozenset(group) for group in without}
 
+    @cache
     def is_good(group: tuple[str, ...]) -> bool:
         gains = [gain_in(group, task, affinity) for task in group]
         return frozenset(group) not in refused and all(round(gain, 9) >= 0.0 for gain in gains)
