@@ -31,14 +31,22 @@ import typer
 from mix_scores import BALANCERS, NER_FIRST, SCORES, SOURCES, TITLES, make_config
 from spacy.tokens import DocBin
 from thinc.api import Config
-from training import finish_update, load_results, prepare, set_updates, spread, store_results
+from training import (
+    LISTENER,
+    finish_update,
+    load_results,
+    prepare,
+    set_updates,
+    spread,
+    store_results,
+)
 
 ROOT = Path(__file__).parent
 SMALL = ["tagger", "ner"]
 LARGE = "textcat"
 WORDPIECES = 180  # of one task in a batch
-LISTENER = {"@architectures": "spacy_mtl.SharedTransformerListener.v1"}
-BILUO = {"@architectures": "spacy_mtl.BiluoTagger.v1", "tok2vec": LISTENER}  # its factory's default
+# the default of its factory
+BILUO = {"@architectures": "spacy_mtl.BiluoTagger.v1", "tok2vec": {"@architectures": LISTENER}}
 Part = tuple[list[str], int]  # sources that are drawn from together, and how many documents of them
 
 

@@ -1,7 +1,7 @@
 """MaChAmp's tags, names and classes on a local encoder: made with its own training command, nothing is downloaded.
 
-One epoch over a few sentences with invented labels, of which names hardly get any: enough for the files to exist. The
-layers (linear ones, a CRF for names) cost the same untrained.
+One epoch over a few sentences with invented labels: enough for the files to exist. The layers (linear ones, a CRF for
+names) cost the same untrained.
 """
 
 import json

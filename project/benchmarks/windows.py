@@ -19,6 +19,7 @@ from gum_scores import OWN_OPTIMIZER, SCORES, make_config
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from systems import unannotated
 from training import load_results, run_pipeline, spread, store_results
 
 ROOT = Path(__file__).parent
@@ -47,10 +48,7 @@ def read_at(nlp: Language, stride: int, gold: list[Doc]) -> dict[str, Any]:
     """Dev scores with another overlap of windows, and what it costs."""
     shim = nlp.get_pipe("shared_transformer").shim
     shim.window, shim.stride = WINDOW, stride
-    examples = [
-        Example(Doc(nlp.vocab, [t.text for t in d], [bool(t.whitespace_) for t in d]), d)
-        for d in gold
-    ]
+    examples = [Example(unannotated(doc, nlp), doc) for doc in gold]
     inputs = [shim.prepare([example.predicted]) for example in examples]
     encoded = sum(int(batch.lengths.sum()) for found in inputs for batch in found.micro_batches)
     pieces = sum(shim.count_wordpieces([doc.text for doc in gold]))
