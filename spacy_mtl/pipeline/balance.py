@@ -1,6 +1,7 @@
 """Measures how the heads pull at the encoder in each batch, and weighs them before its one backward pass."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ _KEEP_LENGTHS = 0.99  # of the lengths of the plain and the weighted sum
 _LONGEST = 10.0  # times their average: what is longer counts as no longer
 _SETTLED = 10  # batches that the averages have seen by then; heads begin with gradients of zero
 _KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
-_KEEP_REACH = 0.7  # of the logarithm of a task's reach
+_KEEP_REACH = 0.5  # of the logarithm of a task's reach, from one calibration to the next
+_GROWTH = 4 / 3  # of a task's number of batches between two calibrations, as long as it has few
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
 
@@ -62,10 +64,12 @@ class GradientMeter:
     A gradient's length at the token vectors does not say how far it moves the encoder: one that says the same in all
     tokens of a document, as a classifier's does, adds up on its way down, one that differs from token to token does
     not. With MiniLM the quotient of the two lengths, a task's *reach* here, differed by a factor of six between names
-    and sentiment (project/benchmarks/NOTES.md). So it is taken now and then, with a backward pass of the task's own.
+    and sentiment, of ten between parses and genre, and it changes fast at first, in opposite directions
+    (project/benchmarks/NOTES.md). So it is taken now and then, with a backward pass of the task's own.
 
-    calibrate_every: take a task's reach in so many of its batches, and before that in its first, second, fourth,
-        eighth, ...; 0: never, and lengths are those at the token vectors.
+    calibrate_every: take a task's reach in so many of its batches, and in the beginning whenever these have become a
+        third more: in the first to sixth, eighth, tenth, 14th, 18th, 24th, ...; 0: never, and lengths are those at the
+        token vectors.
     units: how many annotated units each task usually has in a batch that has any.
     reach: of each task, the moving average of its logarithm; not a number until it has had a gradient.
     """
@@ -128,7 +132,9 @@ class GradientMeter:
     def _is_due(self, task: str) -> bool:
         count = self.counts[task] = self.counts.get(task, 0) + 1
         every = self.calibrate_every
-        return every > 0 and (count % every == 0 or (count < every and count & (count - 1) == 0))
+        if count >= 3 * every:  # a third of the count is more than that
+            return every > 0 and count % every == 0
+        return count == 1 or _powers(count) > _powers(count - 1)
 
     def _calibrate(self, tasks: Sequence[str], below: Array, above: Array, xp: Any) -> None:
         """below, above: [tasks] lengths at the parameters, and at the token vectors."""
@@ -303,6 +309,11 @@ class GradientBalance:
             raise errors.damaged_balancer(file, reason=error) from error
         self.lengths, self.factors = lengths, factors
         self.n_batches, self.n_lengths = n_batches, n_lengths
+
+
+def _powers(count: int) -> int:
+    """How many powers of the growth lie between 1 and the count."""
+    return math.floor(math.log(count) / math.log(_GROWTH))
 
 
 def _refuse(constant: str) -> float:

@@ -21,7 +21,7 @@ Scorer = Callable[..., Any] | None
 DEFAULTS: dict[str, Any] = {
     "optimizer": None,
     "balancer": {"@balancers": "spacy_mtl.NormEqual.v1"},
-    "calibrate_every": 100,
+    "calibrate_every": 200,
     "storage": "fp32",
     "save_optimizer": True,
 }

@@ -95,8 +95,8 @@ class SharedTransformer(TrainablePipe):
     balancer: weighs the heads' gradients, where there are two or more; None: the encoder gets their plain sum. The
         factory's default is `NormEqual`: each head's gradient is about equally long.
     calibrate_every: where gradients are measured, for a balancer or the log: find out how long a head's gradient is at
-        the encoder's parameters in so many of its batches (and in its first, second, fourth, eighth, ...), by a
-        backward pass of its own; 0: never, see `spacy_mtl.pipeline.balance.GradientMeter`. Default: 100.
+        the encoder's parameters in so many of its batches (and more often in the beginning), by a backward pass of its
+        own; 0: never, see `spacy_mtl.pipeline.balance.GradientMeter`. Default: 200.
     storage: dtype of the saved weights, `fp32`, `bf16` or `fp16`.
     save_optimizer: whether `to_disk` saves the state of the encoder's own optimizer.
     """
@@ -109,7 +109,7 @@ class SharedTransformer(TrainablePipe):
         *,
         optimizer: AdamW | None = None,
         balancer: Balancer | None = None,
-        calibrate_every: int = 100,
+        calibrate_every: int = 200,
         storage: str = "fp32",
         save_optimizer: bool = True,
     ) -> None:
@@ -664,7 +664,8 @@ def make_shared_transformer(
     balancer: from the registry `balancers`. Default: `spacy_mtl.NormEqual.v1`; null: the encoder gets the plain sum of
         the heads' gradients.
     calibrate_every: for a balancer and the log, take the length of each head's gradient at the encoder's parameters in
-        so many of its batches, which costs half a backward pass. Default: 100; 0: never.
+        so many of its batches, and more often in the beginning, which costs half a backward pass. Default: 200; 0:
+        never.
     storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.
     save_optimizer: whether to save the state of `optimizer`, so that training can resume exactly. Default: true.
     """
