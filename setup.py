@@ -99,6 +99,7 @@ setup(
         "thinc_balancers": [
             "spacy_mtl.Static.v1 = spacy_mtl.balancing:Static",
             "spacy_mtl.NormEqual.v1 = spacy_mtl.balancing:NormEqual",
+            "spacy_mtl.EqualProjection.v1 = spacy_mtl.balancing:EqualProjection",
             "spacy_mtl.GradNorm.v1 = spacy_mtl.balancing:GradNorm",
             "spacy_mtl.DBMTL.v1 = spacy_mtl.balancing:DBMTL",
             "spacy_mtl.Uncertainty.v1 = spacy_mtl.balancing:Uncertainty",

@@ -6,8 +6,8 @@ updates of the same batches, so also at equal epochs and with the same gold. Run
 
     python benchmarks/gum_balancers.py corpus/gum --updates 300 --seeds 3
 
-`--balancer NAME`, repeatable, trains these only. Finished runs are kept in training/gum_balancers, so an interrupted
-command goes on. Writes benchmarks/results/gum_balancers.{json,md}.
+`--balancer NAME`, repeatable, trains these only, and pipelines alone if the JSON has none. Finished runs are kept in
+training/gum_balancers, so an interrupted command goes on. Writes benchmarks/results/gum_balancers.{json,md}.
 """
 
 from pathlib import Path
@@ -72,7 +72,10 @@ def main(
             raise typer.BadParameter(f"`{name}` is none of {', '.join(METHODS)}")
     out = ROOT / "results" / "gum_balancers.json"
     runs = ROOT.parent / "training" / "gum_balancers"
-    for name in dict.fromkeys(["plain sum", *(balancer or METHODS)]):  # with the first each alone
+    stored = {(r["balancer"], r["seed"]) for r in load_results(out)}
+    has_alone = balancer and all((ALONE, seed) in stored for seed in range(seeds))
+    names = [*([] if has_alone else ["plain sum"]), *(balancer or METHODS)]
+    for name in dict.fromkeys(names):  # with the plain sum each alone
         config = make_config(folder, words)
         config["components"]["shared_transformer"]["balancer"] = METHODS[name]
         report = compare(

@@ -54,6 +54,7 @@ BALANCERS: dict[str, dict[str, Any] | None] = {
     **{
         method: {"@balancers": f"spacy_mtl.{method}.v1"}
         for method in (
+            "EqualProjection",
             "GradNorm",
             "DBMTL",
             "Uncertainty",

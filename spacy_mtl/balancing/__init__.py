@@ -12,6 +12,7 @@ from .conflict import (
     CAGrad,
     ConflictBalancer,
     Directions,
+    EqualProjection,
     FairGrad,
     GradVac,
     NashMTL,
@@ -27,6 +28,7 @@ BALANCERS: dict[str, type[Balancer]] = {
     for balancer in (
         Static,
         NormEqual,
+        EqualProjection,
         GradNorm,
         DBMTL,
         Uncertainty,
@@ -56,6 +58,7 @@ __all__ = [
     "CAGrad",
     "ConflictBalancer",
     "Directions",
+    "EqualProjection",
     "FairGrad",
     "GradNorm",
     "GradVac",

@@ -14,8 +14,8 @@ from spacy_mtl.errors import ConfigError
 from .families import signals
 
 NAMES = (
-    "Static NormEqual GradNorm DBMTL Uncertainty DWA FAMO PCGrad GradVac CAGrad MGDA IMTLG NashMTL AlignedMTL "
-    "FairGrad UPGrad"
+    "Static NormEqual EqualProjection GradNorm DBMTL Uncertainty DWA FAMO PCGrad GradVac CAGrad MGDA IMTLG NashMTL "
+    "AlignedMTL FairGrad UPGrad"
 )
 HEAVY = ("torch", "thinc", "spacy", "transformers", "scipy")
 

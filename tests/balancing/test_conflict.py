@@ -14,8 +14,10 @@ from spacy_mtl.balancing import (
     AlignedMTL,
     CAGrad,
     Directions,
+    EqualProjection,
     FairGrad,
     GradVac,
+    NormEqual,
     PCGrad,
     UPGrad,
 )
@@ -50,6 +52,8 @@ GOLDEN = {
     "IMTLG": [0.59233032, 0.40766968],
     "AlignedMTL": [0.55907192, 0.40826107],
     "UPGrad": [10 / 9, 15 / 19],
+    # by the lengths, at a projection of 1: 1.1 / (1.1 + cosine), times 2 / (1 / norm + 1 / norm)
+    "EqualProjection": [5.03507136, 3.46537377],
     # K w = w^(-1/alpha), times the root of the mean diagonal, and its 2/3rd power
     "NashMTL": [0.59145929 * 28**0.5, 0.40707020 * 28**0.5],
     "FairGrad": [0.47136096 * 28 ** (2 / 3), 0.31945287 * 28 ** (2 / 3)],
@@ -116,6 +120,90 @@ def test_mgda_is_the_shortest_mixture(family: str) -> None:
     w = weigh(MGDA(), gradients)
     assert w.sum() == pytest.approx(1.0)
     assert (gramian @ w >= w @ gramian @ w - 2e-6 * norms * (norms @ w)).all()
+
+
+def lengths_of(gradients: Floats, balancer: EqualProjection) -> Floats:
+    """[T] how long the gradients are made, in units of what a task gets that is alone in a batch."""
+    norms = np.linalg.norm(gradients, axis=1)
+    found: Floats = weigh(balancer, gradients) * norms * np.mean(1 / norms)
+    return found
+
+
+def shrunk_cosines(gradients: Floats) -> Floats:
+    units = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    found: Floats = (units @ units.T + 0.1 * np.eye(len(units))) / 1.1
+    return found
+
+
+@each_family
+def test_projections_are_equal_and_no_weight_negative(family: str) -> None:
+    """By the optimality condition: a task's projection is 1, or it is above that and the task has no weight."""
+    gradients = MOVING[family]
+    lengths = lengths_of(gradients, EqualProjection())
+    projections = shrunk_cosines(gradients) @ lengths
+    assert (lengths >= 0).all()
+    assert (projections >= 1 - 1e-4).all()
+    np.testing.assert_allclose(projections[lengths > 0], 1.0, atol=1e-4)
+
+
+@each_solvable
+def test_no_task_is_farther_from_the_update_than_with_equal_lengths(family: str) -> None:
+    gradients = SOLVABLE[family]
+    units = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    smallest = {}
+    for balancer in (EqualProjection(), NormEqual()):
+        update = weigh(balancer, gradients) @ gradients
+        smallest[type(balancer)] = (units @ update).min() / np.linalg.norm(update)
+    assert smallest[EqualProjection] >= smallest[NormEqual] - 1e-6
+
+
+def test_orthogonal_gradients_are_made_equally_long() -> None:
+    gradients = np.diag([1.0, 20.0, 0.3])
+    weights = {"a": 2.0, "c": 0.5}
+    for settings in ({}, {"weights": weights}):
+        expected = weigh(NormEqual(**settings), gradients)
+        found = weigh(EqualProjection(**settings), gradients)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_task_keeps_its_weight_in_batches_without_the_others() -> None:
+    balancer = EqualProjection()
+    gradients = np.diag([1.0, 20.0])
+    both = weigh(balancer, gradients, tasks=["a", "b"])
+    alone = [weigh(balancer, gradients[[i]], tasks=["ab"[i]])[0] for i in range(2)]
+    np.testing.assert_allclose(alone, both, rtol=1e-5)
+
+
+def test_tasks_that_agree_get_less_each_and_one_that_is_taken_along_nothing() -> None:
+    agreeing = np.array([[1.0, 0.2, 0.0], [1.0, -0.2, 0.0], [0.0, 0.0, 1.0]])
+    lengths = lengths_of(agreeing, EqualProjection())
+    assert lengths[0] == pytest.approx(lengths[1]) == pytest.approx(1.1 / (1.1 + 12 / 13), rel=1e-4)
+    assert lengths[2] == pytest.approx(1.0, rel=1e-4)
+    between = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    np.testing.assert_allclose(lengths_of(between, EqualProjection()), [1.0, 1.0, 0.0], rtol=1e-4)
+
+
+def test_projections_are_as_large_as_asked_for() -> None:
+    gradients = FULL_RANK["three"]
+    weights = {"a": 2.0, "b": 1.0, "c": 0.5}
+    norms = np.linalg.norm(gradients, axis=1)
+    wanted = np.array(list(weights.values()))
+    found = weigh(EqualProjection(weights=weights), gradients, tasks="abc")
+    lengths = found * norms * np.mean(wanted / norms)
+    projections = shrunk_cosines(gradients) @ lengths
+    np.testing.assert_allclose(projections[lengths > 0], wanted[lengths > 0], rtol=1e-4)
+    assert (lengths > 0).any()
+    assert (projections >= wanted - 1e-4).all()
+    without = weigh(EqualProjection(weights={"a": 0.0}), gradients, tasks="abc")
+    assert without[0] == 0.0
+    assert without[1:].all()
+    nothing = EqualProjection(weights={"a": 0.0, "b": 0.0, "c": 0.0})
+    assert not weigh(nothing, gradients, tasks="abc").any()
+
+
+def test_an_unusable_projection_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"balancer\.weights\.ner = -1"):
+        EqualProjection(weights={"ner": -1.0})
 
 
 @each_solvable

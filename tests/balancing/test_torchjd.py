@@ -19,6 +19,7 @@ from spacy_mtl.balancing import (
     AlignedMTL,
     Balancer,
     CAGrad,
+    EqualProjection,
     FairGrad,
     GradVac,
     NashMTL,
@@ -212,6 +213,26 @@ def test_mgda_finds_what_theirs_approaches(family: str, scale: float) -> None:
     assert gap <= 8e-3 * least
     assert (found - other) @ gramian @ (found - other) <= gap + 1e-6 * least
     assert found @ gramian @ found <= other @ gramian @ other + 1e-5 * least
+
+
+@each_scale
+@pytest.mark.parametrize("family", [name for name in CASES if name != "zero"])
+def test_equal_projections_are_theirs_of_unit_gradients(family: str, scale: float) -> None:
+    """IMTL-G of the shrunk cosines where that has no negative weight, else what MGDA of them approaches."""
+    gramian, found = among_moving(EqualProjection(), gramian_of(family, scale=scale))
+    norms = np.sqrt(np.diagonal(gramian))
+    cosines = gramian / norms / norms[:, None]
+    shrunk = (cosines + 0.1 * np.eye(len(cosines))) / 1.1
+    shares = found * norms / (found @ norms)
+    expected = theirs(aggregation.IMTLGWeighting(), shrunk)
+    if (expected > 0).all():
+        np.testing.assert_allclose(shares, expected, atol=1e-4)
+    else:
+        other = theirs(aggregation.MGDAWeighting(epsilon=1e-9, max_iters=300), shrunk)
+        gap = other @ shrunk @ other - (shrunk @ other).min()
+        assert gap <= 8e-3
+        assert (shares - other) @ shrunk @ (shares - other) <= gap + 1e-6
+        assert shares @ shrunk @ shares <= other @ shrunk @ other + 1e-5
 
 
 @each_with_zeros

@@ -3,7 +3,7 @@
 from .base import ConflictBalancer, Directions
 from .closed_form import IMTLG, AlignedMTL
 from .fairness import FairGrad, NashMTL
-from .quadratic import MGDA, CAGrad, UPGrad
+from .quadratic import MGDA, CAGrad, EqualProjection, UPGrad
 from .surgery import GradVac, PCGrad
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "CAGrad",
     "ConflictBalancer",
     "Directions",
+    "EqualProjection",
     "FairGrad",
     "GradVac",
     "NashMTL",

@@ -3,12 +3,71 @@
 In `y = norms * w` the gradients are directions of length 1, and the quadratic form is their cosines, ridged: Q.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .. import settings
-from ..base import Floats
+from ..base import NO_GRADIENT, Floats, TaskSignals
 from .base import RIDGE, ConflictBalancer, Directions
 from .solvers import nonnegative_minimum
+
+_SHRINKAGE = 0.1  # on the diagonal of cosines that are measured with noise
+
+
+class EqualProjection(ConflictBalancer):
+    """An update with the same projection on every task's direction: `w_t ∝ y_t / norm_t` with `C y = 1` and `y ≥ 0`.
+
+    C: the cosines of the tasks' gradients. Where these are orthogonal that is `NormEqual`. Tasks that pull alike take
+    each other along and get less, one that the others take far enough gets nothing of its own; so none falls behind
+    because the others are many and agree. It is the gradient balance of Impartial Multi-Task Learning (Liu et al.,
+    ICLR 2021; `IMTLG`) kept from negative weights, which makes it `MGDA` (arXiv 1810.04650) on gradients of length 1:
+    no update has a larger smallest cosine with a task. C is shrunk, `(C + 0.1 I) / 1.1`, which bounds the weights of
+    gradients that all but cancel.
+
+    A projection is the same in every batch, whichever tasks it has. Norms are those of the last batch with the task,
+    and compared with those of all tasks seen so far.
+
+    weights: how large a task's projection is to be, relative to the others'; from 0 to 1e6. Default: 1 for all.
+
+    Raises ConfigError for settings out of range.
+    """
+
+    stateful = ("last_norms",)
+
+    def __init__(self, *, weights: Mapping[str, float] | None = None) -> None:
+        self.task_weights = settings.task_weights(weights)
+        self.last_norms: dict[str, float] = {}
+
+    @property
+    def named_tasks(self) -> frozenset[str]:
+        return frozenset(self.task_weights)
+
+    def weights(self, signals: TaskSignals) -> Floats:
+        named = zip(signals.tasks, signals.norms.tolist(), strict=True)
+        self.last_norms |= {task: norm for task, norm in named if norm > NO_GRADIENT}
+        smallest = min(self.last_norms.values(), default=1.0)
+        shares = {
+            task: self._wanted(task) * (smallest / norm) for task, norm in self.last_norms.items()
+        }
+        mean = sum(shares.values()) / max(len(shares), 1)
+        alone = [shares.get(task, 0.0) / mean if mean else 0.0 for task in signals.tasks]
+        weights: Floats = super().weights(signals) * np.array(alone)
+        return weights
+
+    def solve(self, directions: Directions, tasks: tuple[str, ...]) -> Floats:
+        """[T] times the weight of a batch without the others."""
+        wanted = np.array([self._wanted(task) for task in tasks])
+        part = np.flatnonzero(wanted > 0)
+        times = np.zeros(len(tasks))
+        if len(part):
+            shrunk = directions.ridged[np.ix_(part, part)] + _SHRINKAGE * np.eye(len(part))
+            y = nonnegative_minimum(shrunk, wanted[part] / wanted.max())
+            times[part] = y * (1 + _SHRINKAGE) * wanted.max() / wanted[part]
+        return times
+
+    def _wanted(self, task: str) -> float:
+        return self.task_weights.get(task, 1.0)
 
 
 class MGDA(ConflictBalancer):

@@ -1,4 +1,4 @@
-"""The problem behind MGDA, CAGrad and UPGrad, solved to rounding for the handful of tasks that there are."""
+"""The problem behind EqualProjection, MGDA, CAGrad and UPGrad, solved to rounding for a handful of tasks."""
 
 import numpy as np
 from numpy.typing import NDArray
