@@ -2,7 +2,7 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import srsly
 import typer
@@ -12,6 +12,9 @@ from wasabi import Printer
 
 from . import app
 from .options import OVERRIDES, CodePath, ConfigPath, GpuId
+
+if TYPE_CHECKING:
+    from ..balancing import Balancer
 
 _GRADIENTS = {"parameters": "the encoder's gradients", "pooled": "pooled gradients, a rough guess"}
 
@@ -109,6 +112,7 @@ def compare(
         check_dev_gold,
         compared_heads,
         count_gold,
+        shared_of,
         train_run,
         with_budget,
         with_sources,
@@ -154,13 +158,23 @@ def compare(
         scores = ", ".join(f"{task} {100 * score:.2f}" for task, score in result["scores"].items())
         how = ", as stored" if stored else ""
         say(f"{number}/{len(runs)} {run.name}, {result['updates']} updates{how}: {scores}")
-    return make_report(heads, results, seeds=seeds, equal=equal, steps=steps)
+    balance = shared_of(nlp).balance
+    balancer = balance.balancer if balance is not None else None
+    return make_report(heads, results, seeds=seeds, equal=equal, steps=steps, balancer=balancer)
 
 
 def make_report(
-    heads: list[str], results: list[dict[str, Any]], *, seeds: int, equal: str, steps: int
+    heads: list[str],
+    results: list[dict[str, Any]],
+    *,
+    seeds: int,
+    equal: str,
+    steps: int,
+    balancer: "Balancer | None" = None,
 ) -> dict[str, Any]:
     """All that the command tells of these runs, as plain data.
+
+    balancer: of the runs, as it is before a training.
 
     The p of each difference is corrected for all tests of the report by Holm's step-down method (Holm 1979).
     """
@@ -186,11 +200,13 @@ def make_report(
             }
             for d in found
         ],
-        **_recommend(heads, results, found),
+        **_recommend(heads, results, found, balancer),
     }
 
 
-def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[str, Any]:
+def _recommend(
+    heads: list[str], results: list[Any], found: list[Any], balancer: "Balancer | None"
+) -> dict[str, Any]:
     """Which tasks to train together, what that is judged by, and how well pairs and gradients agree.
 
     Judged by what pairs gained, where they were trained; by the run with all, where that has shown gains and no loss;
@@ -209,7 +225,7 @@ def _recommend(heads: list[str], results: list[Any], found: list[Any]) -> dict[s
     )
 
     cosines, kind = _cosines(heads, results)
-    affinity = _affinity(heads, results, cosines)
+    affinity = _affinity(heads, results, cosines, balancer)
     gains = pair_gains(found)
     every = list(permutations(heads, 2))
     both = [key for key in every if key in gains and key in affinity]
@@ -260,26 +276,58 @@ def _cosines(heads: list[str], results: list[Any]) -> tuple[dict[tuple[str, str]
 
 
 def _affinity(
-    heads: list[str], results: list[Any], cosines: dict[tuple[str, str], float]
+    heads: list[str],
+    results: list[Any],
+    cosines: dict[tuple[str, str], float],
+    balancer: "Balancer | None",
 ) -> dict[tuple[str, str], float]:
     """(task, other) -> how far a step for both would go the task's own way, see `own_way`.
 
-    Lengths are those of the runs with all tasks, with the weights of their balancer.
+    Lengths are those of the runs with all tasks, with the weights that the balancer gave them there; but a balancer
+    that looks at angles is asked what it would give to the two.
     """
     from ..transfer.comparison import own_way
 
-    lengths: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for result in results:
         if len(result["heads"]) == len(heads):
             for task, values in result["gradients"].get("tasks", {}).items():
-                lengths.setdefault(task, []).append(values["share"])
-    mean = {task: sum(found) / len(found) for task, found in lengths.items()}
-    return {
-        (task, other): own_way(mean[task], mean[other], cosine)
-        for (a, b), cosine in cosines.items()
-        for task, other in ((a, b), (b, a))
-        if task in mean and other in mean
-    }
+                found.setdefault(task, []).append((values["share"], values["gradient_per_unit"]))
+    shares, norms = (
+        {task: sum(row[i] for row in rows) / len(rows) for task, rows in found.items()}
+        for i in (0, 1)
+    )
+    affinity = {}
+    for (a, b), cosine in cosines.items():
+        if a in shares and b in shares:
+            lengths = shares[a], shares[b]
+            if balancer is not None and _looks_at_angles(balancer):
+                lengths = _weighted(balancer, (a, b), (norms[a], norms[b]), cosine)
+            affinity[a, b] = own_way(*lengths, cosine)
+            affinity[b, a] = own_way(*lengths[::-1], cosine)
+    return affinity
+
+
+def _looks_at_angles(balancer: "Balancer") -> bool:
+    """Whether the weights of two tasks depend on the others, and on gradients only."""
+    return balancer.level == "pooled" and set(balancer.needs) == {"gramian"}
+
+
+def _weighted(
+    balancer: "Balancer", pair: tuple[str, str], norms: tuple[float, float], cosine: float
+) -> tuple[float, float]:
+    """How long a balancer that looks at nothing but a Gramian makes the gradients of two tasks."""
+    from copy import deepcopy
+
+    import numpy as np
+
+    from ..balancing import TaskSignals
+
+    lengths = np.array(norms)
+    gramian = np.array([[1.0, cosine], [cosine, 1.0]]) * lengths * lengths[:, None]
+    signals = TaskSignals(pair, gramian, None, np.ones(2), step=0)
+    one, other = (deepcopy(balancer).weights(signals) * lengths).tolist()
+    return one, other
 
 
 def print_report(report: dict[str, Any], printer: Printer) -> None:

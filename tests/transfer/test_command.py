@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 from wasabi import Printer
 
+from spacy_mtl.balancing import Balancer, EqualProjection, NormEqual, UPGrad
 from spacy_mtl.cli import app
 from spacy_mtl.cli.transfer import make_report, print_report
 from spacy_mtl.report import tables
@@ -19,12 +20,13 @@ def result(seed: int, cosine: float | None = None, **scores: float) -> dict[str,
     if cosine is not None:
         heads = sorted(scores)
         pairs = {f"{a}/{b}": {"true_cosine": cosine} for a in heads for b in heads if a < b}
+    own = {"share": 1 / len(scores), "gradient_per_unit": 1.0}
     return {
         "heads": list(scores),
         "seed": seed,
         "updates": 5,
         "scores": scores,
-        "gradients": {"pairs": pairs, "tasks": {h: {"share": 1 / len(scores)} for h in scores}},
+        "gradients": {"pairs": pairs, "tasks": dict.fromkeys(scores, own)},
     }
 
 
@@ -118,15 +120,18 @@ def test_what_was_shown_stands_above_a_guess(capsys: pytest.CaptureFixture[str])
 
 
 def quick(
-    pairs: dict[str, dict[str, float]], shares: tuple[float, float, float] = (0.3, 0.3, 0.3)
+    pairs: dict[str, dict[str, float]],
+    shares: tuple[float, float, float] = (0.3, 0.3, 0.3),
+    balancer: Balancer | None = None,
 ) -> dict[str, Any]:
     """The report of one run with three heads, these cosines, and gradients of these lengths."""
     one = result(0, a=0.5, b=0.5, c=0.5)
     one["gradients"]["pairs"] = pairs
     one["gradients"]["tasks"] = {
-        h: {"share": share} for h, share in zip("abc", shares, strict=True)
+        h: {"share": share, "gradient_per_unit": 7 * share}
+        for h, share in zip("abc", shares, strict=True)
     }
-    return make_report(["a", "b", "c"], [one], seeds=1, equal="updates", steps=5)
+    return make_report(["a", "b", "c"], [one], seeds=1, equal="updates", steps=5, balancer=balancer)
 
 
 def test_pooled_cosines_stand_for_pairs_that_are_never_in_one_batch(
@@ -156,6 +161,17 @@ def test_a_task_that_would_be_drowned_stays_alone(capsys: pytest.CaptureFixture[
     assert "c a 0.10 +0.100" in said
     rows = tables.transfer(report)[-1].rows
     assert ["c", "a", "0.10", "+0.100"] in [list(row) for row in rows]
+
+
+def test_weights_that_depend_on_who_is_there_are_those_of_the_pair() -> None:
+    pairs = {pair: {"cosine": 0.1, "true_cosine": 0.1} for pair in ("a/b", "a/c", "b/c")}
+    equal = quick(pairs, shares=(0.5, 0.5, 0.001), balancer=EqualProjection())["affinity"]
+    for way in equal.values():
+        assert way == pytest.approx(0.55**0.5)
+    upgrad = quick(pairs, shares=(0.5, 0.5, 0.001), balancer=UPGrad())["affinity"]
+    assert upgrad["c/a"] == pytest.approx(0.1, abs=0.01)
+    of_run = quick(pairs, shares=(0.5, 0.5, 0.001), balancer=NormEqual())["affinity"]
+    assert of_run == quick(pairs, shares=(0.5, 0.5, 0.001))["affinity"]
 
 
 def test_an_audit_that_overflowed_says_nothing() -> None:
