@@ -37,7 +37,7 @@ SYSTEMS = (OURS, PEER, PLAIN_SUM, OWN_OPTIMIZER)
 NOTE = """Mean and sample standard deviation over seeds, in points, after the last update. The first two pipelines have
 the same optimizer (thinc's Adam, one rate for encoder and heads), batches and heads, and the plain sum of their
 gradients. The last is `configs/gum.cfg`, as it is: heads with a rate of 0.002, the encoder with AdamW and 0.0001, which
-spacy-transformers does not offer, and the default balancer, NormEqual; the one before it has none.
+spacy-transformers does not offer, and the default balancer, EqualProjection; the one before it has none.
 """
 
 

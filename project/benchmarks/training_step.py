@@ -32,7 +32,8 @@ from spacy_mtl.pipeline.factories import DEFAULTS
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 ROOT = Path(__file__).parent
-CALIBRATED = "NormEqual, all tasks calibrated"
+DEFAULT = "EqualProjection"
+CALIBRATED = f"{DEFAULT}, all tasks calibrated"
 
 
 def make_config(folder: Path, words: int) -> Any:
@@ -78,7 +79,7 @@ def balanced(shared: Any, method: str) -> Iterator[None]:
 def calibrated(shared: Any) -> Iterator[None]:
     """With a balancer, and a backward pass for each task that takes its reach."""
     never, shared.meter = shared.meter, GradientMeter(1)
-    with balanced(shared, "NormEqual"):
+    with balanced(shared, DEFAULT):
         yield
     shared.meter = never
 
@@ -178,7 +179,7 @@ def main(
     of_balancers = [medians[f"balancer {method}"] for method in BALANCERS]
     costs = []
     for updates in (1000, 2000, 10000):
-        usual, often = insides["balancer NormEqual"], insides[CALIBRATED]
+        usual, often = insides[f"balancer {DEFAULT}"], insides[CALIBRATED]
         cost = usual + calibrations(updates) / updates * (often - usual)
         costs.append(f"{cost:.1%} of {updates:,} updates")
     note = (

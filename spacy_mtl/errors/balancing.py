@@ -9,7 +9,7 @@ from .pipeline import GradientError
 def not_a_balancer(value: object, *, name: str) -> ConfigError:
     return ConfigError(
         f"`components.{name}.balancer = {value!r}` is not a balancer. Name one in `[components.{name}.balancer]`, such "
-        'as `@balancers = "spacy_mtl.NormEqual.v1"`, or set it to `null` for the plain sum of the gradients. A '
+        'as `@balancers = "spacy_mtl.EqualProjection.v1"`, or set it to `null` for the plain sum of the gradients. A '
         "balancer of your own is a subclass of `spacy_mtl.balancing.Balancer`."
     )
 

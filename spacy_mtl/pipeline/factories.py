@@ -20,7 +20,7 @@ except ImportError:  # older releases of spaCy 3.8 register them while they are 
 Scorer = Callable[..., Any] | None
 DEFAULTS: dict[str, Any] = {
     "optimizer": None,
-    "balancer": {"@balancers": "spacy_mtl.NormEqual.v1"},
+    "balancer": {"@balancers": "spacy_mtl.EqualProjection.v1"},
     "calibrate_every": 200,
     "storage": "fp32",
     "save_optimizer": True,

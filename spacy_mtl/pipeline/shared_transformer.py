@@ -93,7 +93,7 @@ class SharedTransformer(TrainablePipe):
     vocab: the pipeline's vocabulary. model: from `spacy_mtl.TransformerEncoder.v1`. name: of the component.
     optimizer: the encoder's own optimizer; None: the pipeline's optimizer steps the encoder too.
     balancer: weighs the heads' gradients, where there are two or more; None: the encoder gets their plain sum. The
-        factory's default is `NormEqual`: each head's gradient is about equally long.
+        factory's default is `EqualProjection`: each step goes equally far in the direction of each head's gradient.
     calibrate_every: where gradients are measured, for a balancer or the log: find out how long a head's gradient is at
         the encoder's parameters in so many of its batches (and more often in the beginning), by a backward pass of its
         own; 0: never, see `spacy_mtl.pipeline.balance.GradientMeter`. Default: 200.
@@ -661,8 +661,8 @@ def make_shared_transformer(
 
     model: from `spacy_mtl.TransformerEncoder.v1`.
     optimizer: from `spacy_mtl.AdamW.v1`; null: `[training.optimizer]` steps the encoder too.
-    balancer: from the registry `balancers`. Default: `spacy_mtl.NormEqual.v1`; null: the encoder gets the plain sum of
-        the heads' gradients.
+    balancer: from the registry `balancers`. Default: `spacy_mtl.EqualProjection.v1`; null: the encoder gets the plain
+        sum of the heads' gradients.
     calibrate_every: for a balancer and the log, take the length of each head's gradient at the encoder's parameters in
         so many of its batches, and more often in the beginning, which costs half a backward pass. Default: 200; 0:
         never.

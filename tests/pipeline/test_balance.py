@@ -161,13 +161,13 @@ def test_passes_beside_the_one_are_those_of_calibration(
     assert len(passes) == (expected if looks else 0)
 
 
-def test_unless_told_otherwise_gradients_are_equally_long(encoder_path: Path) -> None:
+def test_unless_told_otherwise_projections_are_equal(encoder_path: Path) -> None:
     config = make_config(encoder_path, HEADS)
     del config["components"]["shared_transformer"]["balancer"]
     nlp = English.from_config(config)
     balance = shared(nlp).balance
     assert balance is not None
-    assert isinstance(balance.balancer, BALANCERS["NormEqual"])
+    assert isinstance(balance.balancer, BALANCERS["EqualProjection"])
     other = config | {"components": {**config["components"]}}
     block = {**config["components"]["shared_transformer"], "balancer": named("FAMO")}
     other["components"]["shared_transformer"] = block

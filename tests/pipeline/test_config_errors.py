@@ -214,5 +214,7 @@ factory = "tagger"
 
 
 def test_something_else_than_a_balancer_is_refused(encoder_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"components\.\w+\.balancer = 'magic'.*NormEqual\.v1"):
+    with pytest.raises(
+        ConfigError, match=r"components\.\w+\.balancer = 'magic'.*EqualProjection\.v1"
+    ):
         make_nlp(encoder_path, initialize=False, balancer="magic")
