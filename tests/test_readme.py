@@ -100,7 +100,7 @@ def test_the_config_excerpt_can_be_filled_for_spacy_train(tmp_path: Path) -> Non
     filled = load_config(tmp_path / "filled.cfg")
     assert filled["components"]["shared_transformer"]["model"]["pooling"] == "mean"
     assert filled["components"]["shared_transformer"]["optimizer"]["weight_decay"] == 0.01
-    assert filled["components"]["shared_transformer"]["balancer"]["decay"] == 0.9
+    assert filled["components"]["shared_transformer"]["balancer"]["weights"] is None
 
 
 @pytest.mark.parametrize("command", [c for block in blocks("bash") for c in block.split("&&")])
