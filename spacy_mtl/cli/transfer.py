@@ -286,6 +286,8 @@ def _affinity(
     Lengths are those of the runs with all tasks, with the weights that the balancer gave them there; but a balancer
     that looks at angles is asked what it would give to the two.
     """
+    import math
+
     from ..transfer.comparison import own_way
 
     found: dict[str, list[tuple[float, float]]] = {}
@@ -301,7 +303,8 @@ def _affinity(
     for (a, b), cosine in cosines.items():
         if a in shares and b in shares:
             lengths = shares[a], shares[b]
-            if balancer is not None and _looks_at_angles(balancer):
+            finite = math.isfinite(norms[a]) and math.isfinite(norms[b])  # fp16 may overflow
+            if balancer is not None and _looks_at_angles(balancer) and finite:
                 lengths = _weighted(balancer, (a, b), (norms[a], norms[b]), cosine)
             affinity[a, b] = own_way(*lengths, cosine)
             affinity[b, a] = own_way(*lengths[::-1], cosine)

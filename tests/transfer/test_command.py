@@ -170,6 +170,8 @@ def test_weights_that_depend_on_who_is_there_are_those_of_the_pair() -> None:
         assert way == pytest.approx(0.55**0.5)
     upgrad = quick(pairs, shares=(0.5, 0.5, 0.001), balancer=UPGrad())["affinity"]
     assert upgrad["c/a"] == pytest.approx(0.1, abs=0.01)
+    overflowed = quick(pairs, shares=(0.5, 0.5, float("inf")), balancer=EqualProjection())
+    assert overflowed["affinity"]["a/b"] == pytest.approx(0.55**0.5)
     of_run = quick(pairs, shares=(0.5, 0.5, 0.001), balancer=NormEqual())["affinity"]
     assert of_run == quick(pairs, shares=(0.5, 0.5, 0.001))["affinity"]
 
