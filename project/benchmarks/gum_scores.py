@@ -33,11 +33,12 @@ PEER = "spacy-transformers"
 OURS = "spacy_mtl"
 OWN_OPTIMIZER = "spacy_mtl, encoder with AdamW of its own"
 PLAIN_SUM = f"{OWN_OPTIMIZER}, plain sum"
-SYSTEMS = (OURS, PEER, PLAIN_SUM, OWN_OPTIMIZER)
+NORM_EQUAL = f"{OWN_OPTIMIZER}, NormEqual"
+SYSTEMS = (OURS, PEER, PLAIN_SUM, NORM_EQUAL, OWN_OPTIMIZER)
 NOTE = """Mean and sample standard deviation over seeds, in points, after the last update. The first two pipelines have
 the same optimizer (thinc's Adam, one rate for encoder and heads), batches and heads, and the plain sum of their
 gradients. The last is `configs/gum.cfg`, as it is: heads with a rate of 0.002, the encoder with AdamW and 0.0001, which
-spacy-transformers does not offer, and the default balancer, EqualProjection; the one before it has none.
+spacy-transformers does not offer, and the default balancer, EqualProjection; those before it have another one, or none.
 """
 
 
@@ -56,6 +57,9 @@ def make_config(
     set_precision(config)
     if system == PLAIN_SUM:
         config["components"]["shared_transformer"]["balancer"] = None
+    elif system == NORM_EQUAL:
+        block = {"@balancers": "spacy_mtl.NormEqual.v1"}
+        config["components"]["shared_transformer"]["balancer"] = block
     elif system != OWN_OPTIMIZER:
         one_optimizer(config, rate)
     if system == PEER:
@@ -79,7 +83,7 @@ def table(results: list[dict[str, Any]]) -> str:
         cells = [spread([100 * r["scores"][key] for r in own]) for key in SCORES]
         setting = [str(own[0][key]) for key in ("updates", "words")]
         setting.append(
-            "0.0001 and 0.002" if system in (PLAIN_SUM, OWN_OPTIMIZER) else str(own[0]["rate"])
+            "0.0001 and 0.002" if system.startswith(OWN_OPTIMIZER) else str(own[0]["rate"])
         )
         rows.append(f"| {' | '.join([system, str(len(own)), *setting, *cells])} |")
     return "\n".join(rows)
