@@ -32,7 +32,7 @@ from spacy_mtl.pipeline.factories import DEFAULTS
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 ROOT = Path(__file__).parent
-DEFAULT = "EqualProjection"
+DEFAULT = DEFAULTS["balancer"]["@balancers"].split(".")[1]
 CALIBRATED = f"{DEFAULT}, all tasks calibrated"
 
 

@@ -162,6 +162,17 @@ class Balancer(ABC):
             setattr(self, name, deepcopy(state[name]))
 
 
+def equal_lengths(norms: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
+    """The factors, 1 on average, that make gradients as long as `weights` say (default: 1), relative to each other.
+
+    norms: of each task's gradient, all above 0.
+    """
+    smallest = min(norms.values(), default=1.0)  # quotients of it cannot overflow
+    shares = {task: weights.get(task, 1.0) * (smallest / norm) for task, norm in norms.items()}
+    mean = sum(shares.values()) / max(len(shares), 1)
+    return {task: share / mean if mean else 0.0 for task, share in shares.items()}
+
+
 def ratio(new: float, old: float) -> float:
     """new / old of two losses, finite for all finite losses; below EPSILON they count as EPSILON."""
     logs = np.log(max(new, EPSILON)) - np.log(max(old, EPSILON))

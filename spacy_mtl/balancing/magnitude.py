@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import settings
-from .base import EPSILON, NO_GRADIENT, Balancer, Floats, TaskSignals, ratio
+from .base import EPSILON, NO_GRADIENT, Balancer, Floats, TaskSignals, equal_lengths, ratio
 
 
 class Static(Balancer):
@@ -61,13 +61,8 @@ class NormEqual(Balancer):
         norms = _norms(signals)
         for task, norm in norms.items():
             _average(self.average_norms, task, norm, keep=self.decay)
-        smallest = min(self.average_norms.values(), default=1.0)
-        shares = {
-            task: self.task_weights.get(task, 1.0) * (smallest / norm)
-            for task, norm in self.average_norms.items()
-        }
-        mean = sum(shares.values()) / max(len(shares), 1)
-        return _in_order(signals, {task: shares[task] / mean if mean else 0.0 for task in norms})
+        factors = equal_lengths(self.average_norms, self.task_weights)
+        return _in_order(signals, {task: factors[task] for task in norms})
 
 
 class GradNorm(Balancer):

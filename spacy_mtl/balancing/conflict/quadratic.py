@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import settings
-from ..base import NO_GRADIENT, Floats, TaskSignals
+from ..base import NO_GRADIENT, Floats, TaskSignals, equal_lengths
 from .base import RIDGE, ConflictBalancer, Directions
 from .solvers import nonnegative_minimum
 
@@ -46,18 +46,14 @@ class EqualProjection(ConflictBalancer):
     def weights(self, signals: TaskSignals) -> Floats:
         named = zip(signals.tasks, signals.norms.tolist(), strict=True)
         self.last_norms |= {task: norm for task, norm in named if norm > NO_GRADIENT}
-        smallest = min(self.last_norms.values(), default=1.0)
-        shares = {
-            task: self._wanted(task) * (smallest / norm) for task, norm in self.last_norms.items()
-        }
-        mean = sum(shares.values()) / max(len(shares), 1)
-        alone = [shares.get(task, 0.0) / mean if mean else 0.0 for task in signals.tasks]
+        factors = equal_lengths(self.last_norms, self.task_weights)
+        alone = [factors.get(task, 0.0) for task in signals.tasks]
         weights: Floats = super().weights(signals) * np.array(alone)
         return weights
 
     def solve(self, directions: Directions, tasks: tuple[str, ...]) -> Floats:
         """[T] times the weight of a batch without the others."""
-        wanted = np.array([self._wanted(task) for task in tasks])
+        wanted = np.array([self.task_weights.get(task, 1.0) for task in tasks])
         part = np.flatnonzero(wanted > 0)
         times = np.zeros(len(tasks))
         if len(part):
@@ -65,9 +61,6 @@ class EqualProjection(ConflictBalancer):
             y = nonnegative_minimum(shrunk, wanted[part] / wanted.max())
             times[part] = y * (1 + _SHRINKAGE) * wanted.max() / wanted[part]
         return times
-
-    def _wanted(self, task: str) -> float:
-        return self.task_weights.get(task, 1.0)
 
 
 class MGDA(ConflictBalancer):
