@@ -10,7 +10,7 @@ the other, and pass through those layers as one matrix; attention takes them apa
 torch's attention is caught by a TorchFunctionMode, so that Hugging Face's own modules run as they are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,14 +96,19 @@ class FlatRow:
     ) -> "FlatRow":
         """multiple: see `Group.of`."""
         inside = [_inside(batch) for batch in batches]
-        ids = np.concatenate([batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)])
-        positions = np.concatenate([kept.nonzero()[1] for kept in inside]) + _first_position(model)
-        n_rows = len(ids)
+        ids = [batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)]
+        positions = [kept.nonzero()[1] for kept in inside]
+        n_rows = sum(map(len, ids))
         over = compiled_rows(n_rows, device) - n_rows
-        if over:
-            ids, positions = (np.pad(x, (0, over), mode="edge") for x in (ids, positions))
-        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (ids, positions)]
-        groups = [Group.of(kept, device, multiple=multiple) for kept in inside]
+        row, places = (
+            np.concatenate([*parts, parts[-1][-1:].repeat(over)]) for parts in (ids, positions)
+        )
+        places += _first_position(model)
+        moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (row, places)]
+        if len(inside) == len(inside[0]) == 1:
+            groups = [Group.alone(n_rows, over, device, multiple=multiple)]
+        else:
+            groups = [Group.of(kept, device, multiple=multiple) for kept in inside]
         return cls(n_rows, moved[0], moved[1], groups)
 
 
@@ -187,6 +192,15 @@ class Group:
         source, kept = move(places[:, :longest].flatten()), move(np.flatnonzero(inside))
         return cls(n, (rows, longest), n_keys, source, kept, keys, mask)
 
+    @classmethod
+    def alone(cls, n: int, over: int, device: torch.device, *, multiple: int = 1) -> "Group":
+        """The only window of a row of `n + over`. What is over asks too, and is padding as a key: nothing is moved."""
+        n_keys = min(-(-n // multiple) * multiple, n + over)
+        mask = None
+        if n_keys > n:
+            mask = (torch.arange(n_keys, device=device) < n)[None, None, None, :]
+        return cls(n + over, (1, n + over), n_keys, mask=mask)
+
     def spread(self, flat: Tensor) -> Tensor:
         """Queries: [n, heads, size] to [rows, heads, longest, size]."""
         taken = flat if self.source is None else _take(flat, self.source)
@@ -194,7 +208,11 @@ class Group:
 
     def spread_keys(self, flat: Tensor) -> Tensor:
         """Keys or values: [n, heads, size] to [rows, heads, n_keys, size]. The mask hides what stands for padding."""
-        taken = flat if self.keys is None else _take(flat, self.keys)
+        if self.keys is not None:
+            taken = _take(flat, self.keys)
+        else:
+            n = self.shape[0] * self.n_keys
+            taken = flat if n == flat.shape[0] else flat[:n]
         return taken.view(self.shape[0], self.n_keys, *flat.shape[1:]).transpose(1, 2)
 
     def gather(self, spread: Tensor) -> Tensor:
@@ -215,10 +233,13 @@ def attend(
     """Attention within each window. All are [wordpieces, heads, size]; zeros for those at the end that are in none."""
     found = []
     sizes = [group.n for group in groups]
-    over = len(query) - sum(sizes)
-    # the gradients of slices would each be as long as the whole
-    split = (torch.split_with_sizes(x, [*sizes, over]) for x in (query, key, value))
-    for group, (q, k, v) in zip(groups, zip(*split, strict=True), strict=False):
+    over = query.shape[0] - sum(sizes)
+    whole = query, key, value
+    split: Iterable[Sequence[Tensor]] = [whole]
+    if len(sizes) > 1 or over:
+        # the gradients of slices would each be as long as the whole
+        split = zip(*(torch.split_with_sizes(x, [*sizes, over]) for x in whole), strict=True)
+    for group, (q, k, v) in zip(groups, split, strict=False):
         attended = scaled_dot_product_attention(
             group.spread(q),
             group.spread_keys(k),

@@ -18,9 +18,8 @@ does. So numbers of rows are rounded up to a few.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ from torch.nn.functional import gelu, linear
 from .precision import cpu_is_wide_amd
 
 Activation = Callable[[Tensor], Tensor]
-GELU: Activation = torch.ops.aten.gelu_
+GELU: Activation = torch.ops.aten.gelu_.default
 FEW_ROWS = 256  # with several threads
 FEW_ROWS_ALONE = 64  # with one, measured on AMD without AVX512
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
@@ -38,44 +37,100 @@ _LEAST_STEP = 16  # rows of a tile of AMX's
 _STEPS = 32  # between nothing and a power of two
 
 
-class Products(Protocol):
+class Product(Protocol):
     """Of layers with the same input, and that: [rows, in] to [rows, out] each, and what `activation` makes of it.
 
     plus: [rows, out] that is added to the product of a single layer.
     """
 
     def __call__(
-        self,
-        parts: Sequence[nn.Linear],
-        X: Tensor,
-        activation: Activation | None = None,
-        plus: Tensor | None = None,
+        self, X: Tensor, activation: Activation | None = None, plus: Tensor | None = None
     ) -> Sequence[Tensor]: ...
 
 
+class _Plain:
+    """torch's products."""
+
+    def __init__(self, parts: Sequence[nn.Linear]) -> None:
+        self.parts = parts
+
+    def __call__(
+        self, X: Tensor, activation: Activation | None = None, plus: Tensor | None = None
+    ) -> Sequence[Tensor]:
+        found = [linear(X, part.weight, part.bias) for part in self.parts]
+        if plus is not None:
+            return [_add(Y, plus) for Y in found]
+        return found if activation is None else [activation(Y) for Y in found]
+
+
 class _Copy:
-    """Weights of layers with the same input, and what they are a copy of. ordered: as oneDNN wants them."""
+    """Products with a copy of the weights of layers with the same input. ordered: as oneDNN wants them."""
 
     def __init__(self, parts: Sequence[nn.Linear], dtype: torch.dtype, ordered: bool) -> None:
-        self.state = state_of(parts)
+        self.dtype, self.ordered = dtype, ordered
+        self.sizes = [part.out_features for part in parts]
         self.weight = torch.cat([part.weight.detach() for part in parts]).to(dtype)
         self.bias = torch.cat([part.bias.detach() for part in parts]).to(dtype)
         if ordered:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
 
+    def __call__(
+        self, X: Tensor, activation: Activation | None = None, plus: Tensor | None = None
+    ) -> Sequence[Tensor]:
+        dtype, weight, bias = self.dtype, self.weight, self.bias
+        X = X.to(dtype)
+        if not self.ordered:
+            found = linear(X, weight, bias)
+        elif plus is not None and dtype is torch.bfloat16:  # in fp16 it might overflow
+            return [_ordered_sum(X, plus.to(dtype), weight, bias)]
+        elif activation is GELU and dtype is not torch.float32:  # there it differs by 5e-5
+            found, activation = _ordered(X, weight, bias, gelu=True), None
+        else:
+            found = _ordered(X, weight, bias)
+        if plus is not None:
+            return [_add(found, plus)]
+        if activation is not None:
+            found = activation(found)
+        return [found] if len(self.sizes) == 1 else found.split_with_sizes(self.sizes, dim=1)
 
-_COPIES: "WeakKeyDictionary[nn.Linear, dict[tuple[torch.dtype, bool], _Copy]]" = WeakKeyDictionary()
 
+class Products:
+    """An encoder's linear layers. groups: those with the same input. Inference only.
 
-def products_for(parts: Sequence[nn.Linear], n_rows: int) -> Products:
-    """How to compute an encoder's linear layers, all of `parts`, for so many rows. Inference only."""
-    device = parts[0].weight.device.type
-    low = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if low else torch.float32
-    ordered = device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
-    if (low or ordered) and _can_copy(parts, dtype):
-        return partial(_kept, dtype=dtype, ordered=ordered)
-    return _plain
+    Which tensors are the layers' weights must not change; what they hold may.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[nn.Linear]]) -> None:
+        parts = [part for group in groups for part in group]
+        self._groups = groups
+        self._plain = [_Plain(group) for group in groups]
+        self._has_all = all(part.bias is not None for part in parts)
+        self._weights = [x for part in parts for x in (part.weight, part.bias) if x is not None]
+        self._is_counted = not any(x.is_inference() for x in self._weights)
+        self._copies: dict[tuple[torch.dtype, bool], tuple[object, Sequence[Product]]] = {}
+
+    def __call__(self, n_rows: int) -> Sequence[Product]:
+        """How to compute each group for so many rows."""
+        device = self._weights[0].device.type
+        low = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if low else torch.float32
+        ordered = device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
+        if not ((low or ordered) and self._has_all and self._is_counted):
+            return self._plain
+        # where weights are, and how often torch has written to them
+        state = [(x.data_ptr(), x._version) for x in self._weights]
+        of, found = self._copies.get((dtype, ordered), (None, self._plain))
+        if of != state:
+            found = self._plain
+            if self._can_copy(dtype):
+                found = [_Copy(group, dtype, ordered) for group in self._groups]
+            self._copies[dtype, ordered] = state, found
+        return found
+
+    def _can_copy(self, dtype: torch.dtype) -> bool:
+        matrices = [x for x in self._weights if x.ndim == 2]
+        size = sum(x.numel() for x in matrices) * dtype.itemsize
+        return size <= MOST_BYTES and all(x.dtype == torch.float32 for x in matrices)
 
 
 def compiled_rows(n_rows: int, device: torch.device) -> int:
@@ -108,64 +163,9 @@ def _order_pays(n_rows: int) -> bool:
     return n_rows <= few or cpu_is_wide_amd()
 
 
-def state_of(parts: Sequence[nn.Linear]) -> tuple[Any, ...]:
-    """Where weights are, and how often torch has written to them."""
-    return tuple((x.data_ptr(), x._version) for part in parts for x in (part.weight, part.bias))
-
-
-def forget(model: nn.Module) -> None:
-    """Drop the copies. Who writes to weights without torch's counting it has to call this: thinc, fused optimizers."""
-    if not _COPIES:
-        return
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            _COPIES.pop(module, None)
-
-
-def _plain(
-    parts: Sequence[nn.Linear],
-    X: Tensor,
-    activation: Activation | None = None,
-    plus: Tensor | None = None,
-) -> Sequence[Tensor]:
-    found = [linear(X, part.weight, part.bias) for part in parts]
-    if plus is not None:
-        return [_add(Y, plus) for Y in found]
-    return found if activation is None else [activation(Y) for Y in found]
-
-
-def _kept(
-    parts: Sequence[nn.Linear],
-    X: Tensor,
-    activation: Activation | None = None,
-    plus: Tensor | None = None,
-    *,
-    dtype: torch.dtype,
-    ordered: bool,
-) -> Sequence[Tensor]:
-    copies = _COPIES.setdefault(parts[0], {})
-    copy = copies.get((dtype, ordered))
-    if copy is None or copy.state != state_of(parts):
-        copy = copies[dtype, ordered] = _Copy(parts, dtype, ordered)
-    X = X.to(dtype)
-    if ordered and plus is not None and dtype == torch.bfloat16:  # in fp16 it might overflow
-        return [_ordered_sum(X, plus.to(dtype), copy.weight, copy.bias)]
-    if ordered:
-        gelu = activation is GELU and dtype != torch.float32  # there it differs by 5e-5
-        found = _ordered(X, copy.weight, copy.bias, gelu=gelu)
-        activation = None if gelu else activation
-    else:
-        found = linear(X, copy.weight, copy.bias)
-    if plus is not None:
-        return [_add(found, plus)]
-    if activation is not None:
-        found = activation(found)
-    return torch.split_with_sizes(found, [part.out_features for part in parts], dim=1)
-
-
 def _ordered(X: Tensor, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Tensor:
     name, variant = ("gelu", "none") if gelu else ("none", "")
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(X, weight, bias, name, [], variant)
+    found: Tensor = torch.ops.mkldnn._linear_pointwise.default(X, weight, bias, name, [], variant)
     return found
 
 
@@ -177,19 +177,6 @@ def _ordered_sum(X: Tensor, plus: Tensor, weight: Tensor, bias: Tensor) -> Tenso
 def _add(new: Tensor, X: Tensor) -> Tensor:
     """The sum, in the memory of the first; not where autocast has made that one narrower."""
     return new.add_(X) if new.dtype == X.dtype else new + X
-
-
-def _can_copy(parts: Sequence[nn.Linear], dtype: torch.dtype) -> bool:
-    """Whether torch counts what is written to the weights, and they are not too many."""
-    size = 0
-    for part in parts:
-        weight, bias = part.weight, part.bias
-        if bias is None or weight.dtype != torch.float32:
-            return False
-        if weight.is_inference() or bias.is_inference():
-            return False
-        size += weight.numel() * dtype.itemsize
-    return size <= MOST_BYTES
 
 
 @cache

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from ..types import EncoderInput, Ints, MicroBatch, Pooling
 from .attention import encode_flat, runs
-from .direct import DirectEncoder
+from .direct import DirectReader
 from .dropout import fast_dropout
 from .embeddings import SpareGradient, fill_id, looked_up_once
 from .layers import max_positions
@@ -49,13 +49,15 @@ def encode_layers(
     dtype: torch.dtype,
     every: bool,
     spare: SpareGradient | None = None,
+    direct: DirectReader | None = None,
 ) -> list[Tensor]:
     """Encode a batch of documents.
 
     Returns fp32 token vectors of the last layer, or of all from the embeddings up if `every`: [T, width] each,
     documents one after the other; zeros for tokens without wordpieces. Gradients reach the encoder's parameters through
     autograd when it is enabled.
-    dtype: of the matrix products, see `resolve_precision`. spare: what the table's gradient is written into.
+    dtype: of the matrix products, see `resolve_precision`. spare: what the table's gradient is written into. direct:
+    knows the encoder from the last time.
     """
     device = next(model.parameters()).device
     if not inputs.micro_batches:
@@ -72,7 +74,7 @@ def encode_layers(
         fast_dropout(model, device),
     ):
         if inputs.flat:
-            read = DirectEncoder.of(model) or encode_flat
+            read = (direct or DirectReader()).of(model) or encode_flat
             encoded = [
                 read(model, run, device, every=every)
                 for run in runs(inputs.micro_batches, inputs.budget)

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from .. import errors
 from ..encoder import checkpoint
 from ..encoder.attention import avoid_cudnn, reads_flat
+from ..encoder.direct import DirectReader
 from ..encoder.embeddings import SpareGradient
 from ..encoder.huggingface import (
     HuggingFaceEncoder,
@@ -29,7 +30,6 @@ from ..encoder.huggingface import (
     load_pretrained,
 )
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze, is_checkpointed
-from ..encoder.packed import forget
 from ..encoder.precision import LossScale, cpu_has_amx, resolve_precision
 from ..encoder.transformer import count_layers, encode_layers
 from ..text.cache import WordpieceCache
@@ -123,6 +123,7 @@ class EncoderShim(Shim):
         self._pieces = WordpieceCache()  # of training, for other tokenizers
         self._chunks: ChunkedTokenizer | None = None
         self._spare = SpareGradient()
+        self._direct = DirectReader()
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
 
     # ---- loading
@@ -171,6 +172,7 @@ class EncoderShim(Shim):
         self._pieces = WordpieceCache()
         self._chunks = ChunkedTokenizer.of(encoder.tokenizer)
         self._spare.drop()
+        self._direct.forget()
 
     def require(self) -> HuggingFaceEncoder:
         """The encoder. Raises ConfigError if it has not been loaded."""
@@ -423,6 +425,7 @@ class EncoderShim(Shim):
             dtype=self.dtype,
             every=self.every_layer,
             spare=self._spare,
+            direct=self._direct,
         )
 
     def _loss_scale(self) -> float:
@@ -450,7 +453,7 @@ class EncoderShim(Shim):
 
     def end_step(self) -> None:
         """After whatever has stepped the weights: their gradients, and copies of the old ones, are done with."""
-        self._forget_copies()
+        self._direct.forget()
         self._spare.keep(self.require().model)
         self.drop_gradients()
 
@@ -480,16 +483,12 @@ class EncoderShim(Shim):
                 backup[name] = parameter.data
                 parameter.data = xp2torch(params[(self.id, name)], device=parameter.device).clone()
         try:
-            self._forget_copies()
+            self._direct.forget()
             yield
         finally:
             for name, value in backup.items():
                 named[name].data = value
-            self._forget_copies()
-
-    def _forget_copies(self) -> None:
-        if self.encoder is not None:
-            forget(self.encoder.model)
+            self._direct.forget()
 
     # ---- device, bytes, copies
 
@@ -505,6 +504,7 @@ class EncoderShim(Shim):
         self.encoder.model.to(device)
         self.dtype = resolve_precision(self.settings.precision, device)
         self._spare.drop()
+        self._direct.forget()
 
     def to_bytes(self) -> bytes:
         """Settings and files in msgpack."""

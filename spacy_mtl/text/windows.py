@@ -21,6 +21,11 @@ def make_windows(doc_lengths: Ints, *, window: int, stride: int) -> Windows:
     window: most wordpieces in a window, special tokens not counted.
     stride: window - stride is the least overlap of neighbouring windows.
     """
+    if not (doc_lengths > window).any():
+        lengths = doc_lengths[doc_lengths > 0]
+        return Windows(
+            np.cumsum(lengths) - lengths, lengths, np.repeat(np.arange(len(lengths)), lengths)
+        )
     overlap = window - stride
     n_windows = np.where(doc_lengths > window, -(-(doc_lengths - overlap) // stride), 1)
     n_windows = np.where(doc_lengths == 0, 0, n_windows)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from spacy_mtl.encoder import direct, packed
 from spacy_mtl.encoder.attention import encode_flat, reads_flat
-from spacy_mtl.encoder.direct import DirectEncoder
+from spacy_mtl.encoder.direct import DirectEncoder, DirectReader
 from spacy_mtl.types import MicroBatch
 
 from ..families import FAMILIES
@@ -125,6 +125,84 @@ def test_what_is_not_hugging_face_s_own_is_left_to_the_modules(
         assert DirectEncoder.of(model) is None
 
 
+def drop_layer(model: Any) -> None:
+    del model.encoder.layer[-1]
+
+
+def other_norm(model: Any) -> None:
+    model.embeddings.LayerNorm.weight = nn.Parameter(torch.full((32,), 2.0))
+
+
+def other_eps(model: Any) -> None:
+    model.encoder.layer[0].output.LayerNorm.eps = 0.5
+
+
+def other_activation(model: Any) -> None:
+    model.encoder.layer[0].intermediate.intermediate_act_fn = nn.Tanh()
+
+
+def tie(model: Any) -> None:
+    model.encoder.layer[1] = model.encoder.layer[0]
+
+
+@pytest.mark.parametrize(
+    "change", [*CHANGES, drop_layer, other_norm, other_eps, other_activation, tie]
+)
+def test_a_reader_sees_what_has_changed_since_the_last_time(
+    change: Callable[[Any], None], family_dir: Callable[[str], Path]
+) -> None:
+    model, reader, rows = load(family_dir("bert")), DirectReader(), [batch(5, 3)]
+
+    def read(found: DirectEncoder) -> torch.Tensor:
+        return found(model, rows, CPU, every=False)[0]
+
+    with torch.inference_mode():
+        first = reader.of(model)
+        assert first is not None
+        assert reader.of(model) is first
+        before = read(first)
+        change(model)
+        second = reader.of(model)
+        if change in CHANGES:
+            assert second is None
+        else:
+            assert second is not None
+            (mine,), (theirs,) = both(model, rows, every=False)
+            assert torch.equal(read(second), mine)
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+            assert not torch.equal(mine, before)
+
+
+def test_a_reader_tells_encoders_apart(family_dir: Callable[[str], Path]) -> None:
+    one, other, reader = load(family_dir("bert")), load(family_dir("bert")), DirectReader()
+    with torch.inference_mode():
+        found = [reader.of(model) for model in (one, other, one)]
+    tables = [encoder and encoder.words for encoder in found]
+    assert tables[0] is tables[2] is one.embeddings.word_embeddings
+    assert tables[1] is other.embeddings.word_embeddings
+
+
+def test_other_hooks_than_those_that_listen_are_seen_among_them(
+    family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers 5 leaves hooks that listen once all layers were asked for."""
+    model, reader = load(family_dir("bert")), DirectReader()
+    layer = model.encoder.layer[0].output
+    monkeypatch.setattr(direct, "_CAPTURES", __name__)
+    with torch.inference_mode():
+        layer.register_forward_hook(listen)
+        first = reader.of(model)
+        assert first is not None
+        assert reader.of(model) is first
+        monkeypatch.setattr(direct, "_CAPTURES", "elsewhere")
+        layer.register_forward_hook(listen)
+        assert reader.of(model) is None
+
+
+def listen(*_: Any) -> None:
+    """A hook."""
+
+
 def test_a_backward_pass_needs_the_modules(family_dir: Callable[[str], Path]) -> None:
     assert DirectEncoder.of(load(family_dir("bert"))) is None
 
@@ -143,9 +221,8 @@ def products(
     activation: Any = None,
     plus: torch.Tensor | None = None,
 ) -> Sequence[torch.Tensor]:
-    dtype, ordered = copy
     with torch.inference_mode():
-        return packed._kept(layers, X, activation, plus, dtype=dtype, ordered=ordered)
+        return packed._Copy(layers, *copy)(X, activation, plus)
 
 
 def expected(layer: nn.Linear, X: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -233,7 +310,7 @@ def test_without_its_sum_the_order_is_not_used(
 def test_a_sum_after_a_plain_product(layer: nn.Linear) -> None:
     X, plus = torch.randn(5, 12), torch.randn(5, 20)
     with torch.inference_mode():
-        (found,) = packed._plain([layer], X, None, plus)
+        (found,) = packed._Plain([layer])(X, None, plus)
     close(found, expected(layer, X, torch.float32) + plus)
 
 
@@ -248,11 +325,11 @@ def test_only_low_precision_computes_gelu_with_the_product(
         asked.append(gelu)
         return torch.zeros(len(X), 20)
 
-    copy = SimpleNamespace(state=packed.state_of([layer]), weight=None, bias=None)
     monkeypatch.setattr(packed, "_ordered", ordered)
-    monkeypatch.setattr(packed, "_Copy", lambda *_: copy)
+    copy = packed._Copy([layer], torch.float32, False)
+    copy.dtype, copy.ordered = kind  # any processor may ask
     for activation in (packed.GELU, torch.relu_):
-        products([layer], torch.randn(2, 12), kind, activation)
+        copy(torch.randn(2, 12), activation)
     assert asked == [kind is ORDERED_NARROW, False]
 
 
@@ -278,33 +355,54 @@ def put_other_values(layer: nn.Linear) -> None:
     layer.weight.data = torch.randn(20, 12)
 
 
-def write_behind_torch(layer: nn.Linear) -> None:
-    array = layer.weight.detach().numpy()
-    array *= 3.0
-    packed.forget(nn.Sequential(layer))
-
-
-@pytest.mark.parametrize(
-    "write", [write_in_place, write_bias, put_other_values, write_behind_torch]
-)
+@pytest.mark.parametrize("write", [write_in_place, write_bias, put_other_values])
 def test_a_copy_is_made_anew_when_the_weights_change(
-    write: Callable[[nn.Linear], None], layer: nn.Linear, copy: Any
+    write: Callable[[nn.Linear], None], layer: nn.Linear, copy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    X = torch.randn(5, 12)
-    (before,) = products([layer], X, copy)
+    made: list[Any] = []
+    real = packed._Copy
+    monkeypatch.setattr(packed, "_Copy", lambda *_: made.append(1) or real([layer], *copy))
+    X, every = torch.randn(5, 12), packed.Products([[layer]])
+
+    def product() -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            (found,) = every(5)[0](X)
+        return found
+
+    before = product()
+    assert torch.equal(product(), before)
+    assert len(made) == 1
     write(layer)
-    (found,) = products([layer], X, copy)
+    found = product()
     close(found, expected(layer, X, copy[0]))
     assert not torch.equal(found, before)
+    assert len(made) == 2
+
+
+def test_what_is_written_behind_torch_s_back_has_to_be_told(
+    family_dir: Callable[[str], Path],
+) -> None:
+    model, reader, rows = load(family_dir("bert")), DirectReader(), [batch(5, 3)]
+
+    def read() -> Any:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            direct_encoder = reader.of(model)
+            assert direct_encoder is not None
+            return direct_encoder(model, rows, CPU, every=False)[0]
+
+    before = read()
+    array = model.encoder.layer[0].output.dense.weight.detach().numpy()
+    array *= 3.0
+    assert torch.equal(read(), before)
+    reader.forget()
+    assert not torch.equal(read(), before)
 
 
 def kind(layers: Sequence[nn.Linear], rows: int) -> Any:
     """The copy that products are made with; None: without one."""
-    chosen = packed.products_for(layers, rows)
-    if chosen is packed._plain:
-        return None
-    given = chosen.keywords  # type: ignore[attr-defined]
-    return given["dtype"], given["ordered"]
+    with patch.object(packed, "_Copy", lambda parts, dtype, ordered: (dtype, ordered)):
+        (chosen,) = packed.Products([layers])(rows)
+    return None if isinstance(chosen, packed._Plain) else chosen
 
 
 @pytest.mark.parametrize("is_amd", [True, False])
@@ -426,8 +524,10 @@ def test_weights_are_made_narrower_once(
         "_Copy",
         lambda parts, dtype, ordered: made.append(dtype) or real(parts, dtype, ordered),
     )
-    model = load(family_dir("bert"))
+    model, reader = load(family_dir("bert")), DirectReader()
     for _ in range(3):
-        with torch.autocast("cpu", torch.bfloat16):
-            both(model, [batch(*[100] * 3)])
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            direct_encoder = reader.of(model)
+            assert direct_encoder is not None
+            direct_encoder(model, [batch(*[100] * 3)], CPU, every=False)
     assert made == [torch.bfloat16] * 4 * model.config.num_hidden_layers
