@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent
 ALONE = "alone"
 METHODS = {
     "plain sum": None,
-    "NormEqual": {"@balancers": "spacy_mtl.NormEqual.v1"},
+    "EqualProjection": {"@balancers": "spacy_mtl.EqualProjection.v1"},
     **{name: block for name, block in BALANCERS.items() if name not in ("plain sum", "Static")},
 }
 NOTE = """`configs/gum.cfg` with five heads, names by `biluo_ner`. Scores, times 100: mean and sample standard deviation

@@ -54,7 +54,7 @@ BALANCERS: dict[str, dict[str, Any] | None] = {
     **{
         method: {"@balancers": f"spacy_mtl.{method}.v1"}
         for method in (
-            "EqualProjection",
+            "NormEqual",
             "GradNorm",
             "DBMTL",
             "Uncertainty",
@@ -67,13 +67,16 @@ BALANCERS: dict[str, dict[str, Any] | None] = {
         )
     },
 }
+EQUAL = {
+    "balancer": BALANCERS["NormEqual"]
+}  # of the rows that were measured before the default was another one
 # What each system is: order of the heads, who shares the encoder, whether a missing category is missing, another ner
 SYSTEMS: dict[str, dict[str, Any]] = {
-    "spacy_mtl": {"order": NER_FIRST},
-    "spacy_mtl, ner last": {"order": NER_LAST},
+    "spacy_mtl": {"order": NER_FIRST, **EQUAL},
+    "spacy_mtl, ner last": {"order": NER_LAST, **EQUAL},
     "alone, same epochs and batch size": {"alone": "epochs"},
     "alone, same epochs and updates with gold": {"alone": "updates"},
-    "spacy_mtl, masked_ner": {"order": NER_FIRST, "ner": "masked_ner"},
+    "spacy_mtl, masked_ner": {"order": NER_FIRST, "ner": "masked_ner", **EQUAL},
     "spacy_mtl, biluo_ner": {"order": NER_FIRST, "ner": "biluo_ner"},
     "alone, biluo_ner, same epochs and batch size": {
         "alone": "epochs",
@@ -87,9 +90,9 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     },
     "spacy-transformers": {"order": NER_FIRST, "peer": True, "masked": False},
     "spacy-transformers, ner last": {"order": NER_LAST, "peer": True, "masked": False},
-    "ner last: gradient repaired": {"order": NER_LAST, "masked": False, "one": True},
+    "ner last: gradient repaired": {"order": NER_LAST, "masked": False, "one": True, **EQUAL},
     "ner last: target repaired": {"order": NER_LAST, "peer": True, "masked": True},
-    "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True},
+    "ner last: both repaired": {"order": NER_LAST, "masked": True, "one": True, **EQUAL},
     **{
         f"balanced: {name}": {"order": NER_FIRST, "balancer": block, "ner": "biluo_ner"}
         for name, block in BALANCERS.items()
@@ -99,11 +102,11 @@ NOTE = """Mean and sample standard deviation over seeds, in points. `gold`: thou
 gold, and the updates in which there were any. A pipeline *alone* has the config of `spacy_mtl` and one head; with the
 same batch size it makes fewer updates in the same epochs; with as many updates as carry the task's gold in the mix its
 batches are smaller.
-`spacy_mtl, biluo_ner` is `configs/mix.cfg`: an optimizer for the encoder, one for the heads; the other rows of
-`spacy_mtl` have another entity recogniser, spaCy's `ner` if none is named. spacy-transformers and the rows
-`ner last: ...`, which isolate its two faults, have one optimizer (thinc's Adam, rate {rate}) for all. spaCy's stock
-behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are
-`spacy_mtl, biluo_ner` with another balancer than its NormEqual; Static has a weight of 50 on the classifier's gradient.
+`spacy_mtl, biluo_ner` is `configs/mix.cfg`, with the default balancer, EqualProjection: an optimizer for the encoder,
+one for the heads; the other rows of `spacy_mtl` have NormEqual and another entity recogniser, spaCy's `ner` if none
+is named. spacy-transformers and the rows `ner last: ...`, which isolate its two faults, have one optimizer (thinc's
+Adam, rate {rate}) for all. spaCy's stock behaviour is `spacy-transformers, ner last`. Rows `balanced: ...` are
+`spacy_mtl, biluo_ner` with another balancer; Static has a weight of 50 on the classifier's gradient.
 """
 
 BALANCERS_NOTE = """Points over a pipeline for each task alone, with the same seed and in the same epochs, and those of
@@ -356,7 +359,7 @@ def balancer_table(
     in_fp32: where `results`, of another precision, lack a pipeline alone, that of these.
     """
     ours = "spacy_mtl, biluo_ner"
-    names = {ours: "NormEqual", **{f"balanced: {name}": name for name in BALANCERS}}
+    names = {ours: "EqualProjection", **{f"balanced: {name}": name for name in BALANCERS}}
     gains: dict[str, dict[str, list[dict[str, float]]]] = {}
     borrowed: dict[str, set[int]] = {}
     for label, how in ALONE.items():

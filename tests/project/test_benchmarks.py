@@ -95,7 +95,7 @@ def test_balancers_stand_in_the_order_of_their_worst_task(load: Load) -> None:
     table = mix.balancer_table(results, [], "fp32")
     lines = [line for line in table if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert [row[0] for row in cells] == ["balancer", "plain sum", "NormEqual"]
+    assert [row[0] for row in cells] == ["balancer", "plain sum", "EqualProjection"]
     assert cells[1] == ["plain sum", "1", "0.50", "2.00", "-1.00", "-1.00", "-"]
     assert cells[2][1] == "2"
     assert cells[2][-2] == "-2.00 ± 1.41"  # -1 and -3
@@ -118,7 +118,7 @@ def test_a_pipeline_alone_that_bf16_lacks_is_that_of_fp32_and_the_table_says_so(
     in_fp32 = [record(alone, 0, tagger=88, textcat=10), record(names, 0, ner=10)]
     table = mix.balancer_table(results, in_fp32, "bf16")
     cells = [cell.strip() for cell in table[-4].strip("|").split("|")]
-    assert cells == ["NormEqual", "1", "1.00", "-1.00", "0.00", "-1.00", "2.00"]
+    assert cells == ["EqualProjection", "1", "1.00", "-1.00", "0.00", "-1.00", "2.00"]
     assert f"for want of the same in bf16: {alone}: tagger, seeds [0]." in table[-1]
 
 
