@@ -158,10 +158,11 @@ def _first_position(model: PreTrainedModel) -> int:
 class Group:
     """Windows that attend to themselves in one call.
 
-    n: their wordpieces. shape: rows, and length of the longest. n_keys: of a row, padding included. source: [rows *
-    longest] the wordpiece that stands there as a query, any for padding; kept: [n] the inverse; None if all windows are
-    of one length. keys: [rows * n_keys] the wordpiece that stands there as a key, any for padding; mask: [rows, 1, 1,
-    n_keys] false for padding; None if there is none.
+    n: their wordpieces. shape: rows, and length of the longest. n_keys: of a row, padding included; of a window that is
+    `alone` it may be less than its length. source: [rows * longest] the wordpiece that stands there as a query, any for
+    padding; kept: [n] the inverse; None if all windows are of one length. keys: [rows * n_keys] the wordpiece that
+    stands there as a key, any for padding; None for the first ones as they are. mask: [rows, 1, 1, n_keys] false for
+    padding; None if there is none.
     """
 
     n: int

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, linear
+from torch.nn.modules import module as module_hooks
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
@@ -21,6 +22,12 @@ from .attention import FlatRow, Group, attend
 from .packed import GELU, Activation, Product, Products
 
 _HOME = "transformers.models."
+_HELD = {
+    nn.Linear: {"weight", "bias"},
+    nn.LayerNorm: {"weight", "bias"},
+    nn.Embedding: {"weight"},
+}
+_OWN = {nn.Parameter, type(None)}
 _COMPILED = "_compiled_call_impl"
 _CAPTURES = (
     "transformers.utils.output_capturing"  # its hooks only listen, once all layers were asked for
@@ -45,13 +52,30 @@ class _Parts:
         return self._add(module)
 
     def plain(self, module: Any, kind: type[Any]) -> Any:
-        """The module, if it is of torch's own class. Raises NotPlain."""
-        if type(module) is not kind or vars(module).get("max_norm") is not None:  # getattr is slow
+        """The module, if it is torch's own, with parameters that are. Raises NotPlain."""
+        own = vars(module)  # getattr is slow
+        if type(module) is not kind or own.get("max_norm") is not None:
+            raise NotPlain
+        held = own["_parameters"]
+        if held.keys() != _HELD[kind] or not {*map(type, held.values())} <= _OWN:
             raise NotPlain
         return self._add(module)
 
-    def each(self, modules: Any) -> Iterable[Any]:
-        """The modules in a list, whatever that is."""
+    def silent(self, owner: Any) -> None:
+        """Its dropout, if that does nothing. Raises NotPlain."""
+        dropout = getattr(owner, "dropout", None)
+        if type(dropout) is not nn.Dropout or dropout.training:
+            raise NotPlain
+        self._add(dropout)
+
+    def activation(self, module: Any) -> Any:
+        """The module. Raises NotPlain."""
+        if not isinstance(module, nn.Module):
+            raise NotPlain
+        return self._add(module)
+
+    def each(self, modules: nn.ModuleList) -> Iterable[Any]:
+        """The modules in a list."""
         self._lists.append(modules)
         return iter(modules)
 
@@ -59,40 +83,46 @@ class _Parts:
         own = vars(module)
         hooks = own["_forward_hooks"]
         seen = hooks and any(hook.__module__ != _CAPTURES for hook in hooks.values())
-        if seen or own["_forward_pre_hooks"] or "forward" in own:
-            raise NotPlain
-        if own.get(_COMPILED) is not None:
+        if seen or own["_forward_pre_hooks"] or _is_called_otherwise(own):
             raise NotPlain
         self._modules.append(module)
         return module
 
     def watch(self) -> Callable[[], bool]:
-        """Whether no part, parameter, hook or `forward` is new, or another one, since this was called."""
+        """Whether all parts and parameters are still in their places, and nothing has been hooked in since."""
         modules, owns = self._modules, [vars(module) for module in self._modules]
-        inside = [own[key] for own in owns for key in ("_modules", "_parameters")]
-        inside += [vars(module)["_modules"] for module in self._lists]
-        hooks = [own[key] for own in owns for key in ("_forward_hooks", "_forward_pre_hooks")]
-        tables = [own for own in owns if "max_norm" in own]
+        types = [*map(type, modules)]
+        places = [own[key] for own in owns for key in ("_modules", "_parameters")]
+        places += [vars(module)["_modules"] for module in self._lists]
+        before = [own["_forward_pre_hooks"] for own in owns]
+        after = [own["_forward_hooks"] for own in owns]
+        dropouts = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Dropout]
+        tables = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Embedding]
 
-        def parts() -> list[Any]:
-            return [part for places in inside for part in places.values()]
+        def inside() -> list[Any]:
+            return [part for place in places for part in place.values()]
 
-        def state() -> list[Any]:
-            return [
-                [*map(type, modules)],
-                [*map(tuple, hooks)] if any(hooks) else [],
-                [own.get(_COMPILED) for own in owns if "forward" in own or _COMPILED in own],
-                [table["max_norm"] for table in tables],
-            ]
-
-        old_parts, old_state = parts(), state()
+        parts, listening = inside(), [*map(tuple, after)]
 
         def is_as_found() -> bool:
-            now = parts()
-            same = len(now) == len(old_parts) and all(map(is_, now, old_parts))
-            return same and state() == old_state
+            now = inside()
+            return (
+                len(now) == len(parts)
+                and all(map(is_, now, parts))
+                and [*map(type, modules)] == types
+                and not any(before)
+                and [*map(tuple, after)] == listening
+                and not any(map(_is_called_otherwise, owns))
+                and not any(own["training"] for own in dropouts)
+                and all(own["max_norm"] is None for own in tables)
+            )
 
         return is_as_found
+
+
+def _is_called_otherwise(own: dict[str, Any]) -> bool:
+    """Of a module's variables: whether its class's `forward` is not what is called."""
+    return "forward" in own or own.get(_COMPILED) is not None
 
 
 class _Norm:
@@ -108,12 +138,12 @@ class _Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's parts. activation: works in place if it can."""
+    """One layer's parts."""
 
     attention: Any
     linear: list[list[nn.Linear]]
     attended_norm: _Norm
-    activation: Activation
+    activation: Any
     narrow_norm: _Norm
 
     @classmethod
@@ -124,6 +154,8 @@ class Layer:
             parts.home(layer.output),
         )
         mixed, attended = parts.home(attention.self), parts.home(attention.output)
+        parts.silent(attended)
+        parts.silent(narrow)
         groups = (
             (mixed.query, mixed.key, mixed.value),
             (attended.dense,),
@@ -134,7 +166,7 @@ class Layer:
             attention=mixed,
             linear=[[parts.plain(part, nn.Linear) for part in group] for group in groups],
             attended_norm=_Norm(parts.plain(attended.LayerNorm, nn.LayerNorm)),
-            activation=_in_place(wide.intermediate_act_fn),
+            activation=parts.activation(wide.intermediate_act_fn),
             narrow_norm=_Norm(parts.plain(narrow.LayerNorm, nn.LayerNorm)),
         )
 
@@ -146,7 +178,7 @@ class Layer:
         q, k, v = (Y.view(split) for Y in mixed(X))
         (H,) = attended(attend(groups, q, k, v).reshape(n, -1), plus=X)
         H = self.attended_norm(H)
-        (new,) = narrow(wide(H, self.activation)[0], plus=H)
+        (new,) = narrow(wide(H, _in_place(self.activation))[0], plus=H)
         return self.narrow_norm(new)
 
 
@@ -169,16 +201,22 @@ class DirectEncoder:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "DirectEncoder | None":
-        """The parts of an encoder that is read flat; None if one is not as Hugging Face has made it, or in training."""
-        if model.training or torch.is_grad_enabled():
+        """The parts of an encoder that is read flat; None if one is not as Hugging Face has made it.
+
+        None, too, in training, where gradients are computed, and without layers.
+        """
+        if not _may_be_direct(model):
             return None
         parts = _Parts()
         try:
             whole: Any = parts.home(model)
             tables = parts.home(whole.embeddings)
+            parts.silent(tables)
             project = getattr(whole, "embeddings_project", None)
             stack = parts.each(parts.home(whole.encoder).layer)
             layers = [Layer.of(parts.home(layer), parts) for layer in stack]
+            if not layers:
+                return None
             return cls(
                 words=parts.plain(tables.word_embeddings, nn.Embedding),
                 positions=parts.plain(tables.position_embeddings, nn.Embedding),
@@ -223,17 +261,20 @@ class DirectReader:
     def of(self, model: PreTrainedModel) -> DirectEncoder | None:
         """As `DirectEncoder.of`."""
         last = self._last
-        if last and last[0] is model and not (model.training or torch.is_grad_enabled()):
-            found = last[1]
-            if found.is_as_found():
-                return found
+        if last and last[0] is model and _may_be_direct(model) and last[1].is_as_found():
+            return last[1]
         new = DirectEncoder.of(model)
         self._last = None if new is None else (model, new)
         return new
 
     def forget(self) -> None:
-        """Who writes to weights without torch's counting it has to call this: thinc, fused optimizers."""
+        """Let go of them: the weights are about to change, or have been written to without torch's counting it."""
         self._last = None
+
+
+def _may_be_direct(model: PreTrainedModel) -> bool:
+    hooked = module_hooks._global_forward_hooks or module_hooks._global_forward_pre_hooks
+    return not (model.training or torch.is_grad_enabled() or hooked)
 
 
 def _multiple_of_keys(device: torch.device) -> int:
@@ -247,4 +288,5 @@ def _multiple_of_keys(device: torch.device) -> int:
 
 
 def _in_place(activation: Any) -> Activation:
-    return GELU if getattr(activation, "act", None) is gelu else activation
+    """Works in place if it can."""
+    return GELU if vars(activation).get("act") is gelu else activation

@@ -19,7 +19,7 @@ does. So numbers of rows are rounded up to a few.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +107,7 @@ class Products:
         self._plain = [_Plain(group) for group in groups]
         self._has_all = all(part.bias is not None for part in parts)
         self._weights = [x for part in parts for x in (part.weight, part.bias) if x is not None]
-        self._is_counted = not any(x.is_inference() for x in self._weights)
-        self._copies: dict[tuple[torch.dtype, bool], tuple[object, Sequence[Product]]] = {}
+        self._copies: dict[tuple[torch.dtype, bool], _Copies] = {}
 
     def __call__(self, n_rows: int) -> Sequence[Product]:
         """How to compute each group for so many rows."""
@@ -116,22 +115,49 @@ class Products:
         low = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if low else torch.float32
         ordered = device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
-        if not ((low or ordered) and self._has_all and self._is_counted):
+        # of inference tensors torch does not count what is written to them
+        if not ((low or ordered) and self._has_all) or any(x.is_inference() for x in self._weights):
             return self._plain
-        # where weights are, and how often torch has written to them
-        state = [(x.data_ptr(), x._version) for x in self._weights]
-        of, found = self._copies.get((dtype, ordered), (None, self._plain))
-        if of != state:
-            found = self._plain
-            if self._can_copy(dtype):
-                found = [_Copy(group, dtype, ordered) for group in self._groups]
-            self._copies[dtype, ordered] = state, found
-        return found
+        key = dtype, ordered
+        known = self._copies.get(key)
+        if known and known.are_up_to_date():
+            return known.products
+        self._copies.pop(key, None)
+        known = None  # its memory is for the new ones
+        products: Sequence[Product] = self._plain
+        if self._can_copy(dtype):
+            products = [_Copy(group, dtype, ordered) for group in self._groups]
+        self._copies[key] = _Copies(self._weights, products)
+        return products
 
     def _can_copy(self, dtype: torch.dtype) -> bool:
         matrices = [x for x in self._weights if x.ndim == 2]
         size = sum(x.numel() for x in matrices) * dtype.itemsize
         return size <= MOST_BYTES and all(x.dtype == torch.float32 for x in matrices)
+
+
+class _Copies:
+    """Products, and the state of the weights that they were made of."""
+
+    def __init__(self, weights: Sequence[Tensor], products: Sequence[Product]) -> None:
+        self._weights, self.products = weights, products
+        cpu = [x for x in weights if x.device.type == "cpu" and x.dtype == torch.float32]
+        # of each the first number, where it lies
+        arrays: list[Any] = [x.detach().flatten()[:1].numpy() for x in cpu if x.numel()]
+        self._firsts = [memoryview(array) for array in arrays]
+        self._state = self._now()
+
+    def are_up_to_date(self) -> bool:
+        """Whether weights are where they were, and hold what they held.
+
+        What is written to them through `.data`, or by fused optimizers, torch does not count; on a processor a look at
+        the first number of each tells.
+        """
+        return self._now() == self._state
+
+    def _now(self) -> tuple[list[tuple[int, int]], list[float]]:
+        where = [(x.data_ptr(), x._version) for x in self._weights]
+        return where, [first[0] for first in self._firsts]
 
 
 def compiled_rows(n_rows: int, device: torch.device) -> int:

@@ -412,6 +412,7 @@ class EncoderShim(Shim):
         training = train and not self.is_frozen
         if model.training != training:  # it walks through all modules
             model.train(training)
+            self._direct.forget()
         return model
 
     def _encode(self, inputs: EncoderInput, *, train: bool) -> list[torch.Tensor]:

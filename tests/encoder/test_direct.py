@@ -1,5 +1,6 @@
 """Prediction without the modules' own code gives what the modules give. Padding and company: test_attention, parity."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,66 @@ def limit_norms(model: Any) -> None:
     model.embeddings.word_embeddings.max_norm = 1.0
 
 
-CHANGES = [adapt, hook, hook_before, replace_forward, subclass, train, limit_norms]
+def hook_activation(model: Any) -> None:
+    model.encoder.layer[0].intermediate.intermediate_act_fn.register_forward_hook(lambda *_: None)
+
+
+def plain_activation(model: Any) -> None:
+    inner = model.encoder.layer[0].intermediate
+    del inner.intermediate_act_fn
+    inner.intermediate_act_fn = torch.tanh
+
+
+def hook_dropout(model: Any) -> None:
+    model.encoder.layer[1].output.dropout.register_forward_hook(lambda *_: None)
+
+
+def sample_dropout(model: Any) -> None:
+    model.encoder.layer[0].attention.output.dropout.train()
+
+
+def replace_dropout(model: Any) -> None:
+    model.embeddings.dropout = nn.Tanh()
+
+
+def weight_as_buffer(model: Any) -> None:
+    query = model.encoder.layer[0].attention.self.query
+    weight = query.weight.detach().clone()
+    del query.weight
+    query.register_buffer("weight", weight)
+
+
+def weight_of_another_kind(model: Any) -> None:
+    """As libraries for quantisation do."""
+
+    class Narrow(nn.Parameter):
+        """Looks like fp32."""
+
+    dense = model.encoder.layer[0].output.dense
+    dense._parameters["weight"] = Narrow(dense.weight.detach())
+
+
+def compile_part(model: Any) -> None:
+    model.encoder.layer[1].attention._compiled_call_impl = lambda *args: args
+
+
+CHANGES = [
+    adapt,
+    hook,
+    hook_before,
+    replace_forward,
+    subclass,
+    train,
+    limit_norms,
+    hook_activation,
+    plain_activation,
+    hook_dropout,
+    sample_dropout,
+    replace_dropout,
+    weight_as_buffer,
+    weight_of_another_kind,
+    compile_part,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -141,12 +201,16 @@ def other_activation(model: Any) -> None:
     model.encoder.layer[0].intermediate.intermediate_act_fn = nn.Tanh()
 
 
+def other_act(model: Any) -> None:
+    model.encoder.layer[0].intermediate.intermediate_act_fn.act = torch.tanh
+
+
 def tie(model: Any) -> None:
     model.encoder.layer[1] = model.encoder.layer[0]
 
 
 @pytest.mark.parametrize(
-    "change", [*CHANGES, drop_layer, other_norm, other_eps, other_activation, tie]
+    "change", [*CHANGES, drop_layer, other_norm, other_eps, other_activation, other_act, tie]
 )
 def test_a_reader_sees_what_has_changed_since_the_last_time(
     change: Callable[[Any], None], family_dir: Callable[[str], Path]
@@ -201,6 +265,26 @@ def test_other_hooks_than_those_that_listen_are_seen_among_them(
 
 def listen(*_: Any) -> None:
     """A hook."""
+
+
+def test_hooks_of_all_modules_need_the_modules(family_dir: Callable[[str], Path]) -> None:
+    model, reader = load(family_dir("bert")), DirectReader()
+    with torch.inference_mode():
+        assert reader.of(model) is not None
+        handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+        try:
+            assert reader.of(model) is None
+        finally:
+            handle.remove()
+
+
+def test_an_encoder_without_layers_is_left_to_the_modules(
+    family_dir: Callable[[str], Path],
+) -> None:
+    model = load(family_dir("bert"))
+    del model.encoder.layer[:]
+    with torch.inference_mode():
+        assert DirectEncoder.of(model) is None
 
 
 def test_a_backward_pass_needs_the_modules(family_dir: Callable[[str], Path]) -> None:
@@ -355,7 +439,25 @@ def put_other_values(layer: nn.Linear) -> None:
     layer.weight.data = torch.randn(20, 12)
 
 
-@pytest.mark.parametrize("write", [write_in_place, write_bias, put_other_values])
+def write_through_data(layer: nn.Linear) -> None:
+    """As libraries do that merge adapters, or average weights."""
+    layer.weight.data.mul_(2.0)
+
+
+def write_by_numpy(layer: nn.Linear) -> None:
+    array = layer.bias.detach().numpy()
+    array += 1.0
+
+
+def put_inference_tensor(layer: nn.Linear) -> None:
+    with torch.inference_mode():
+        layer.weight.data = torch.randn(20, 12)
+
+
+WRITES = [write_in_place, write_bias, put_other_values, write_through_data, write_by_numpy]
+
+
+@pytest.mark.parametrize("write", WRITES)
 def test_a_copy_is_made_anew_when_the_weights_change(
     write: Callable[[nn.Linear], None], layer: nn.Linear, copy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,23 +481,28 @@ def test_a_copy_is_made_anew_when_the_weights_change(
     assert len(made) == 2
 
 
-def test_what_is_written_behind_torch_s_back_has_to_be_told(
-    family_dir: Callable[[str], Path],
+def test_weights_that_have_become_inference_tensors_are_not_copied(layer: nn.Linear) -> None:
+    """torch does not count what is written to them."""
+    every = packed.Products([[layer]])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert not isinstance(every(5)[0], packed._Plain)
+        put_inference_tensor(layer)
+        assert layer.weight.is_inference()
+        assert isinstance(every(5)[0], packed._Plain)
+
+
+def test_old_copies_are_gone_when_new_ones_are_made(
+    layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, reader, rows = load(family_dir("bert")), DirectReader(), [batch(5, 3)]
-
-    def read() -> Any:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            direct_encoder = reader.of(model)
-            assert direct_encoder is not None
-            return direct_encoder(model, rows, CPU, every=False)[0]
-
-    before = read()
-    array = model.encoder.layer[0].output.dense.weight.detach().numpy()
-    array *= 3.0
-    assert torch.equal(read(), before)
-    reader.forget()
-    assert not torch.equal(read(), before)
+    every = packed.Products([[layer]])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        old = weakref.ref(every(5)[0])
+        assert old() is not None
+        write_in_place(layer)
+        real, alive = packed._Copy, []
+        monkeypatch.setattr(packed, "_Copy", lambda *a: alive.append(old()) or real(*a))
+        every(5)
+    assert alive == [None]
 
 
 def kind(layers: Sequence[nn.Linear], rows: int) -> Any:

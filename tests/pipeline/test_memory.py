@@ -270,3 +270,18 @@ def test_what_cupy_holds_is_given_back_before_less_is_tried(
     finally:
         context_pools.reset(before)
     assert (own.n_freed, torchs.n_freed) == (2, 2)
+
+
+def test_copies_of_weights_are_kept_between_predictions_and_let_go_for_training(
+    encoder_path: Path,
+) -> None:
+    nlp = make_nlp(encoder_path, ["tagger"], model={"gradient_checkpointing": True})
+    shim = shared(nlp).shim
+    nlp(TEXTS[0])
+    kept = shim._direct._last
+    assert kept is not None
+    nlp(TEXTS[1])
+    assert shim._direct._last is kept
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    shim.begin_update_docs(docs)
+    assert shim._direct._last is None
