@@ -28,7 +28,7 @@ from typing import Annotated, Any
 
 import adapter
 import typer
-from mix_scores import BALANCERS, NER_FIRST, SCORES, SOURCES, TITLES, make_config
+from mix_scores import BALANCERS, EQUAL, NER_FIRST, SCORES, SOURCES, TITLES, make_config
 from spacy.tokens import DocBin
 from thinc.api import Config
 from training import (
@@ -53,9 +53,6 @@ Part = tuple[list[str], int]  # sources that are drawn from together, and how ma
 def norm_equal(**weights: float) -> dict[str, Any]:
     """The block of a balancer, with weights."""
     return {"@balancers": "spacy_mtl.NormEqual.v1", "weights": weights}
-
-
-EQUAL = {"balancer": norm_equal()}  # of what was measured before the default was another one
 
 
 # What each is: the heads, times the passes over the small sources, the encoder's highest rate, frozen layers, the heads

@@ -67,9 +67,8 @@ BALANCERS: dict[str, dict[str, Any] | None] = {
         )
     },
 }
-EQUAL = {
-    "balancer": BALANCERS["NormEqual"]
-}  # of the rows that were measured before the default was another one
+# Of the rows that were measured before the default was another one
+EQUAL = {"balancer": BALANCERS["NormEqual"]}
 # What each system is: order of the heads, who shares the encoder, whether a missing category is missing, another ner
 SYSTEMS: dict[str, dict[str, Any]] = {
     "spacy_mtl": {"order": NER_FIRST, **EQUAL},
