@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from spacy_mtl.pipeline.heads import biluo_decoding
 from spacy_mtl.pipeline.heads.biluo_decoding import decode
 
 
@@ -57,8 +58,19 @@ def problems(draw):
     return scores, masks
 
 
+@pytest.fixture(
+    params=[0, biluo_decoding._FEW], ids=["side by side", "one after the other"], scope="module"
+)
+def few_stretches(request):
+    """How many stretches there may be to take them one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(biluo_decoding, "_FEW", request.param)
+        yield
+
+
 @settings(max_examples=120, deadline=None)
 @given(problems())
+@pytest.mark.usefixtures("few_stretches")
 def test_no_valid_sequence_has_a_higher_score(problem):
     scores, masks = problem
     tags = decode(scores.copy(), **masks)
@@ -68,6 +80,7 @@ def test_no_valid_sequence_has_a_higher_score(problem):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
+@pytest.mark.usefixtures("few_stretches")
 def test_confident_scores_with_long_entities_are_decoded_exactly(seed):
     rng = np.random.default_rng(seed)
     n = 6
@@ -113,8 +126,6 @@ def test_an_entity_is_cut_at_a_sentence_boundary():
 
 
 def test_most_tokens_of_confident_scores_need_no_step(monkeypatch):
-    from spacy_mtl.pipeline.heads import biluo_decoding
-
     seen = []
     viterbi = biluo_decoding._viterbi
     monkeypatch.setattr(
