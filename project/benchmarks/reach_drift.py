@@ -11,6 +11,7 @@ which has it of a few batches only (`calibrate_every` of `shared_transformer`). 
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import typer
@@ -18,6 +19,9 @@ from environment import describe
 from numpy.typing import NDArray
 from training import finish_update, prepare, set_precision, set_updates
 from transfer_agreement import make_config
+
+from spacy_mtl.pipeline import balance
+from spacy_mtl.pipeline.factories import DEFAULTS
 
 ROOT = Path(__file__).parent
 STRETCHES = (
@@ -32,12 +36,19 @@ STRETCHES = (
     600,
     1000,
 )  # updates at which the rows of the table begin
+GROWTHS = (1.2, 4 / 3, 1.4, 1.5, 2.0)
+AROUND = 15  # updates before and behind one whose reach counts as the true one
 Vector = NDArray[np.float64]
 NOTE = """Geometric means over the batches of a stretch of the training. `reach`: length of a task's gradient at the
 encoder's biases and norms over that at the token vectors. `known / true`: what the balancer takes for the quotient of
 two reaches, over that quotient; the larger reach above. `common`: the part of a gradient's squared length that all
 batches of the stretch have in common, that is the mean inner product of two batches' gradients over their mean squared
 length; the rest is noise.
+"""
+SCHEDULES = f"""The reach of every batch of that training, given to a meter that takes it whenever a task's batches have
+become `growth` times as many. `error`: root of the mean square of the logarithm of known over true reach, less its mean
+over the tasks, from update {2 * AROUND} on; the true reach is the geometric mean of {2 * AROUND + 1} batches around.
+`of 1,000 updates`: calibrations in these.
 """
 
 
@@ -68,6 +79,34 @@ def table(measured: list[dict[str, tuple[Vector, float, float]]], tasks: list[st
         cells += [f"{quotient:.2f}"]
         cells += [f"{common_part([m[task][0] for m in own]):.3f}" for task in tasks]
         rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def schedules(
+    measured: list[dict[str, tuple[Vector, float, float]]], tasks: list[str]
+) -> list[str]:
+    """How wrong other schedules would have been, were the training the same."""
+    rows = ["| growth | calibrations | error | of 1,000 updates |", "|---" * 4 + "|"]
+    logs = np.array([[np.log(m[t][1]) if t in m else np.nan for t in tasks] for m in measured])
+    true = np.stack(
+        [np.nanmean(logs[max(i - AROUND, 0) : i + AROUND + 1], axis=0) for i in range(len(logs))]
+    )
+    for growth in GROWTHS:
+        with patch.object(balance, "_GROWTH", growth):
+            meter = balance.GradientMeter(DEFAULTS["calibrate_every"])
+            known, n_due = np.full_like(logs, np.nan), 0
+            for i, own in enumerate(logs):
+                due = [task for task in tasks if meter._is_due(task)]
+                n_due += bool(due)
+                below = np.exp([own[tasks.index(task)] for task in due])
+                meter._calibrate(due, below, np.ones(len(due)), np)
+                known[i] = [meter.reach.get(task, np.nan) for task in tasks]
+            other = balance.GradientMeter(DEFAULTS["calibrate_every"])
+            n_long = sum(other._is_due("") for _ in range(1000))
+        errors = (known - true)[2 * AROUND :]
+        errors -= errors.mean(axis=1, keepdims=True)
+        error = np.sqrt(np.nanmean(errors * errors))
+        rows.append(f"| {growth:.2f} | {n_due} | {error:.2f} | {n_long} |")
     return rows
 
 
@@ -104,7 +143,8 @@ def main(
         measured.append(own)
     note = f"GUM, {updates} updates of {words} words, `NormEqual`, seed {seed}. {NOTE}"
     title = "# Reach, from the first batch on"
-    text = [title, "", *describe().splitlines(), "", note, *table(measured, tasks)]
+    text = [title, "", *describe().splitlines(), "", note, *table(measured, tasks), ""]
+    text += ["## Other schedules", "", SCHEDULES, *schedules(measured, tasks)]
     (ROOT / "results" / "reach_drift.md").write_text("\n".join(text) + "\n")
     print(*text, sep="\n")
 

@@ -22,7 +22,7 @@ _LONGEST = 10.0  # times their average: what is longer counts as no longer
 _SETTLED = 10  # batches that the averages have seen by then; heads begin with gradients of zero
 _KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
 _KEEP_REACH = 0.5  # of the logarithm of a task's reach, from one calibration to the next
-_GROWTH = 4 / 3  # of a task's number of batches between two calibrations, as long as it has few
+_GROWTH = 1.4  # of a task's number of batches from one calibration to the next, as long as it has few
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
 
@@ -67,9 +67,9 @@ class GradientMeter:
     and sentiment, of ten between parses and genre, and it changes fast at first, in opposite directions
     (project/benchmarks/NOTES.md). So it is taken now and then, with a backward pass of the task's own.
 
-    calibrate_every: take a task's reach in so many of its batches, and in the beginning whenever these have become a
-        third more: in the first to sixth, eighth, tenth, 14th, 18th, 24th, ...; 0: never, and lengths are those at the
-        token vectors.
+    calibrate_every: take a task's reach in so many of its batches, and in the beginning whenever these have become
+        two fifths more: in the first to fourth, sixth, eighth, 11th, 15th, 21st, ...; 0: never, and lengths are those
+        at the token vectors.
     units: how many annotated units each task usually has in a batch that has any.
     reach: of each task, the moving average of its logarithm; not a number until it has had a gradient.
     """
@@ -132,7 +132,7 @@ class GradientMeter:
     def _is_due(self, task: str) -> bool:
         count = self.counts[task] = self.counts.get(task, 0) + 1
         every = self.calibrate_every
-        if count >= 3 * every:  # a third of the count is more than that
+        if count * (_GROWTH - 1) >= every:
             return every > 0 and count % every == 0
         return count == 1 or _powers(count) > _powers(count - 1)
 

@@ -123,6 +123,7 @@ def test_spark_connect_is_refused() -> None:
         SpacyAnnotator(inputCol="text")._transform(kind())
 
 
+@pytest.mark.slow
 def test_the_stage_annotates_as_the_pipeline_does(
     spark: "SparkSession", pipeline_path: Path, nlp: Language
 ) -> None:
