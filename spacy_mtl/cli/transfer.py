@@ -197,6 +197,7 @@ def make_report(
                 "p": d.p,
                 "p_uncorrected": d.uncorrected_p,
                 "verdict": d.verdict,
+                "feared": d.is_feared,
             }
             for d in found
         ],
@@ -211,7 +212,7 @@ def _recommend(
 
     Judged by what pairs gained, where they were trained; by the run with all, where that has shown gains and no loss;
     else by the gradients in the runs with all. No group in which a task was shown, or is expected, to lose is
-    recommended. What a pair gained counts as 0 where three seeds or more do not show it.
+    recommended: see `Difference.is_feared`. What a pair gained counts as 0 where three seeds or more do not show it.
     """
     from itertools import permutations
 
@@ -219,8 +220,8 @@ def _recommend(
         MOST_TASKS,
         RIGHT_ANGLE,
         best_groups,
+        expected_gains,
         pair_gains,
-        proved_gains,
         rank_correlation,
     )
 
@@ -231,12 +232,12 @@ def _recommend(
     both = [key for key in every if key in gains and key in affinity]
     agreement = rank_correlation([affinity[k] for k in both], [gains[k] for k in both])
     unknown = [pair for pair in every if pair not in affinity and pair == tuple(sorted(pair))]
-    losing = {tuple(d.group) for d in found if d.verdict == "loses"}
+    losing = {tuple(d.group) for d in found if d.is_feared}
     of_all = [d.verdict for d in found if len(d.group) == len(heads)]
     basis, groups = "", []
     if len(heads) <= MOST_TASKS and all(key in gains for key in every):
-        basis, groups = "pairs", best_groups(heads, proved_gains(found), without=losing)
-    elif "gains" in of_all and "loses" not in of_all:
+        basis, groups = "pairs", best_groups(heads, expected_gains(found), without=losing)
+    elif "gains" in of_all and tuple(heads) not in losing:
         basis, groups = "together", [tuple(heads)]
     elif len(heads) <= MOST_TASKS and not unknown:
         above = {key: value - RIGHT_ANGLE for key, value in affinity.items()}
@@ -405,6 +406,11 @@ def _print_advice(report: dict[str, Any], printer: Printer) -> None:
     elif report["seeds"] < LEAST_SEEDS:
         printer.warn(
             f"Judged by the pairs, with too few seeds, so it is not proved, train together: {advice}"
+        )
+    elif any(d["feared"] and d["verdict"] != "loses" for d in pairs):
+        printer.info(
+            "Judged by the pairs, where some losses are likely that are not proved, train together: "
+            f"{advice}"
         )
     elif any(d["verdict"] in ("gains", "loses") for d in pairs):
         printer.good(f"Judged by what the pairs have shown, train together: {advice}")

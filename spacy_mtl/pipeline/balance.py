@@ -22,7 +22,9 @@ _LONGEST = 10.0  # times their average: what is longer counts as no longer
 _SETTLED = 10  # batches that the averages have seen by then; heads begin with gradients of zero
 _KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
 _KEEP_REACH = 0.5  # of the logarithm of a task's reach, from one calibration to the next
-_GROWTH = 1.4  # of a task's number of batches from one calibration to the next, as long as it has few
+_GROWTH = (
+    1.4  # of a task's number of batches from one calibration to the next, as long as it has few
+)
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
 

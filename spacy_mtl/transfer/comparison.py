@@ -12,6 +12,7 @@ import numpy as np
 T = TypeVar("T")
 
 LEVEL = 0.05  # of the test, below which a difference is called one
+FEARED = 0.1  # p of a test by itself, below which a loss counts though it is not shown
 LEAST_SEEDS = 3  # with fewer there is no verdict
 TOLERANCE = 1e-9  # of the largest gain, or of a point: a smaller spread comes from rounding
 RIGHT_ANGLE = math.sqrt(0.5)  # `own_way` of equally long gradients that do not interact
@@ -57,6 +58,19 @@ class Difference:
     def is_shown(self) -> bool:
         """True if the test, with at least three seeds, says that the task gains or loses."""
         return len(self.gains) >= LEAST_SEEDS and self.p is not None and self.p < LEVEL
+
+    @property
+    def is_feared(self) -> bool:
+        """True if the task is expected to lose, whether or not that is shown.
+
+        A correction for many tests guards against calling chance a loss. It does not make a loss unlikely, and a task
+        that loses for certain costs more than a group that is not formed: so this is the test by itself, at 0.1; with
+        fewer than three seeds, or without any spread, the mean.
+        """
+        if self.mean >= -self._rounding:
+            return False
+        p = self.uncorrected_p
+        return len(self.gains) < LEAST_SEEDS or p is None or p < FEARED
 
     @property
     def verdict(self) -> str:
@@ -207,13 +221,13 @@ def pair_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
     return {pair: difference.mean for pair, difference in in_pairs(found).items()}
 
 
-def proved_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
-    """(task, other) -> the mean gain of the task in the pair, or 0 where the test does not show one.
+def expected_gains(found: Iterable[Difference]) -> dict[tuple[str, str], float]:
+    """(task, other) -> the mean gain of the task in the pair if it is shown, or a loss that is to be feared; else 0.
 
     With fewer than three seeds nothing can be shown, and the mean stays.
     """
     return {
-        pair: d.mean if d.is_shown or len(d.gains) < LEAST_SEEDS else 0.0
+        pair: d.mean if d.is_shown or d.is_feared or len(d.gains) < LEAST_SEEDS else 0.0
         for pair, d in in_pairs(found).items()
     }
 

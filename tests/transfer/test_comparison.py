@@ -16,11 +16,11 @@ from spacy_mtl.transfer.comparison import (
     by_pair,
     corrected,
     differences,
+    expected_gains,
     holm,
     own_way,
     pair_gains,
     partitions,
-    proved_gains,
     rank_correlation,
     t_test,
 )
@@ -139,13 +139,37 @@ def test_what_is_not_proved_gains_nothing() -> None:
         difference(-2.0, -2.1, group=("a", "e")),
         difference(9.0, 9.1, 8.9, group=("a", "b", "c")),
     ]
-    gains = proved_gains(found)
+    gains = expected_gains(found)
     assert gains == {
         ("a", "b"): pytest.approx(2.0),
         ("a", "c"): 0.0,
         ("a", "d"): 0.0,
         ("a", "e"): pytest.approx(-2.05),  # too few seeds to prove anything
     }
+
+
+@pytest.mark.parametrize(
+    ("gains", "feared"),
+    [
+        ((-21.0, -16.3, -18.6), True),
+        ((-8.0, -5.0, -6.5), True),
+        ((-0.5, -0.5, -0.5), True),
+        ((-2.0, 1.0, -3.0), False),  # p = 0.4
+        ((8.0, 5.0, 6.5), False),
+        ((5e-15, 0.0, -6e-15), False),
+        ((-0.1, -0.2), True),
+        ((-0.1,), True),
+        ((0.1,), False),
+    ],
+)
+def test_a_loss_is_feared_before_it_is_shown(gains: tuple[float, ...], feared: bool) -> None:
+    many = [difference(0.5, -0.5, 0.1 * i, group=("a", str(i))) for i in range(24)]
+    found, *_ = corrected([difference(*gains), *many])
+    assert found.verdict != "loses"
+    assert found.is_feared == feared
+    assert expected_gains([found])["a", "b"] == (
+        pytest.approx(found.mean) if feared or len(gains) < 3 else 0.0
+    )
 
 
 def test_pairs_are_looked_up_by_names() -> None:
