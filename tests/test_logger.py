@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import spacy
 from spacy.language import Language
 from spacy.training import Example
 from spacy_loggers.chain import chain_logger_v1
+from spacy_loggers.clearml import clearml_logger_v2
 from spacy_loggers.util import dict_to_dot
+from spacy_loggers.wandb import wandb_logger_v5
 
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.errors import ConfigError
@@ -256,6 +259,36 @@ def test_mlflow_gets_names_that_it_takes(nlp: Language, monkeypatch: pytest.Monk
     # what MLflow's own check allows
     assert all(re.fullmatch(r"[/\w.\- :]*", name) for name in metrics)
     assert "ents_f@gum" in scores  # spaCy chooses the best checkpoint by these names
+
+
+@pytest.mark.parametrize("service", ["wandb", "clearml"])
+def test_services_that_spacy_logs_to_get_the_numbers(
+    service: str, nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through spacy-loggers' own code; of the service there is a module that records."""
+    with_fixed_weights(nlp)
+    recorder = MagicMock()
+    monkeypatch.setitem(sys.modules, service, recorder)
+    theirs = wandb_logger_v5("p") if service == "wandb" else clearml_logger_v2("p", "t")
+    out = io.StringIO()
+    chained = chain_logger_v1(make_task_logger(console_output=False, audit_every=1), theirs)
+    log_step, finalize = chained(nlp, out, out)
+    update(nlp, batch(nlp, "tag", "cats"))
+    log_step(info())
+    finalize()
+    found: dict[str, Any] = {}
+    if service == "wandb":
+        for call in recorder.log.call_args_list:
+            found |= dict_to_dot(call.args[0])
+    else:
+        report = recorder.Task.init.return_value.get_logger.return_value.report_scalar
+        for call in report.call_args_list:
+            found[f"{call.kwargs.get('title')}.{call.kwargs.get('series')}"] = call.kwargs["value"]
+    assert 0 < found["spacy_mtl.tagger.share"] < 1
+    assert found["spacy_mtl.tagger.loss_per_unit"] > 0
+    assert 0 <= found["spacy_mtl.conflict"] <= 1
+    assert 0 <= found["spacy_mtl.audit.pooled_sign_right"] <= 1
+    assert -1 <= found["spacy_mtl.masked_textcat/tagger.cosine"] <= 1
 
 
 def test_an_audit_has_a_column(nlp: Language) -> None:

@@ -63,7 +63,7 @@ def transfer_command(
     printer = Printer()
     if quick and pairs:
         raise typer.BadParameter("--quick trains all tasks together only: leave out --pairs.")
-    from ..errors import ConfigError, CorpusError
+    from ..errors import ConfigError, CorpusError, TransferError, file_not_read
 
     with show_validation_error(config_path):
         config = util.load_config(config_path, overrides=overrides, interpolate=False)
@@ -80,8 +80,15 @@ def transfer_command(
             code=[code_path] if code_path is not None else [],
             say=printer.info,
         )
+    except TransferError as error:
+        printer.fail(str(error))
+        if isinstance(error.__cause__, OSError | ValueError):
+            raise typer.Exit(1) from error
+        raise error.__cause__ or error from None
     except (ConfigError, CorpusError) as error:
         printer.fail(str(error), exits=1)
+    except OSError as error:
+        printer.fail(file_not_read(error, config=config_path), exits=1)
     from ..transfer.training import REPORT
 
     srsly.write_json(output / REPORT, report)
@@ -104,7 +111,7 @@ def compare(
     """Train what has not been trained yet and compare. Returns all that the command tells, as plain data.
 
     config: not interpolated. Raises ConfigError, before any training, for a pipeline that cannot be compared, and for
-    heads without gold in the dev corpus.
+    heads without gold in the dev corpus; TransferError, whose cause is the reason, if a training fails.
     """
     from .. import errors
     from ..transfer.plan import Run, config_for, plan_runs
@@ -148,9 +155,12 @@ def compare(
                 gold[run.seed], _ = count_gold(config_of(Run(tuple(heads), run.seed), steps), steps)
             _, own_steps = count_gold(run_config, None, until=gold[run.seed])
             run_config = config_of(run, own_steps)
-        result, stored = train_run(
-            run_config, run, output, use_gpu=use_gpu, audit=together, code=code
-        )
+        try:
+            result, stored = train_run(
+                run_config, run, output, use_gpu=use_gpu, audit=together, code=code
+            )
+        except Exception as error:
+            raise errors.run_failed(run.name, error, n_kept=number - 1) from error
         for head in run.heads:
             if head not in result["scores"]:
                 raise errors.no_score(head)

@@ -70,6 +70,21 @@ def no_steps(steps: int) -> ConfigError:
     )
 
 
+class TransferError(RuntimeError):
+    """A training of `spacy mtl transfer` failed. Names the run and says what is kept; the reason is its cause."""
+
+
+def run_failed(run: str, reason: Exception, *, n_kept: int) -> TransferError:
+    kept = f"The {n_kept} before it are kept" if n_kept > 1 else "What was trained before is kept"
+    return TransferError(
+        f"The training `{run}` failed: {type(reason).__name__}: {reason}\n{kept}: the same command goes on from there."
+    )
+
+
+def file_not_read(reason: OSError, *, config: object) -> str:
+    return f"A file cannot be used: {reason}. Look at `[paths]` and `[corpora]` of `{config}`."
+
+
 def no_shared_transformer(key: str) -> ConfigError:
     return ConfigError(
         f"`{key}` reports on what passes through a shared_transformer in training, and the pipeline has none that "

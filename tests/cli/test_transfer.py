@@ -107,6 +107,48 @@ def test_all_are_compared_and_an_interrupted_command_goes_on(
     assert len(trained) == 2 * 7 + 4  # another config: nothing that is stored fits
 
 
+def failing(config_path: Path, output: Path, *args: str) -> str:
+    done = CliRunner().invoke(app, ["transfer", str(config_path), "-o", str(output), *args])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit), done.exception
+    return " ".join(done.output.split())
+
+
+def test_a_training_that_fails_is_named(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, trained = training_module.spacy_train, []
+
+    def diverging(nlp: Any, *args: Any, **kwargs: Any) -> Any:
+        trained.append(nlp.pipe_names)
+        if len(trained) == 3:
+            raise ValueError("[E940] Found NaN values in scores.")
+        return train(nlp, *args, **kwargs)
+
+    monkeypatch.setattr(training_module, "spacy_train", diverging)
+    said = failing(config_path, tmp_path, "--steps", "1", "--seeds", "1")
+    assert "The training `ner-0` failed: ValueError: [E940] Found NaN values in scores." in said
+    assert "The 2 before it are kept" in said
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 2
+
+
+def test_a_file_that_is_not_there_is_named(encoder_path: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "all.spacy"
+    DocBin(docs=[make_doc(Vocab(), s) for s in SENTENCES]).to_disk(corpus)
+    config = make_config(encoder_path, HEADS) | training(corpus)
+    filled(config).to_disk(tmp_path / "config.cfg")
+    said = failing(
+        tmp_path / "config.cfg",
+        tmp_path,
+        "--steps",
+        "1",
+        "--corpora.dev.path",
+        str(tmp_path / "nope.spacy"),
+    )
+    assert "nope.spacy" in said
+    assert "`[corpora]`" in said
+
+
 def test_quick_trains_once_and_guesses(config_path: Path, tmp_path: Path) -> None:
     output, report = run(config_path, tmp_path, "--steps", "6", "--quick")
     assert [r["heads"] for r in report["runs"]] == [list(HEADS)]
