@@ -27,6 +27,7 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 from thinc.api import Config
 from training import (
+    DEFAULT,
     as_peer,
     load_results,
     one_optimizer,
@@ -358,7 +359,7 @@ def balancer_table(
     in_fp32: where `results`, of another precision, lack a pipeline alone, that of these.
     """
     ours = "spacy_mtl, biluo_ner"
-    names = {ours: "EqualProjection", **{f"balanced: {name}": name for name in BALANCERS}}
+    names = {ours: DEFAULT, **{f"balanced: {name}": name for name in BALANCERS}}
     gains: dict[str, dict[str, list[dict[str, float]]]] = {}
     borrowed: dict[str, set[int]] = {}
     for label, how in ALONE.items():

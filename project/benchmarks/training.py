@@ -20,8 +20,10 @@ from spacy.util import resolve_dot_names
 from thinc.api import Config
 
 from spacy_mtl.annotation import heads_of, is_annotated
+from spacy_mtl.pipeline.factories import DEFAULTS
 
 Result = dict[str, Any]
+DEFAULT = DEFAULTS["balancer"]["@balancers"].split(".")[1]
 LISTENER = "spacy_mtl.SharedTransformerListener.v1"
 
 

@@ -21,7 +21,7 @@ import typer
 from environment import describe
 from spacy import util
 from spacy.training import Example
-from training import finish_update, prepare, set_updates
+from training import DEFAULT, finish_update, prepare, set_updates
 
 import spacy_mtl.encoder.transformer as encoder
 from spacy_mtl.balancing import BALANCERS
@@ -32,7 +32,6 @@ from spacy_mtl.pipeline.factories import DEFAULTS
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 ROOT = Path(__file__).parent
-DEFAULT = DEFAULTS["balancer"]["@balancers"].split(".")[1]
 CALIBRATED = f"{DEFAULT}, all tasks calibrated"
 
 
@@ -178,7 +177,7 @@ def main(
     dtype = resolve_precision("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     of_balancers = [medians[f"balancer {method}"] for method in BALANCERS]
     costs = []
-    for updates in (1000, 2000, 10000):
+    for updates in (300, 1000, 2000, 10000):
         usual, often = insides[f"balancer {DEFAULT}"], insides[CALIBRATED]
         cost = usual + calibrations(updates) / updates * (often - usual)
         costs.append(f"{cost:.1%} of {updates:,} updates")
@@ -186,7 +185,7 @@ def main(
         f"Time of a training step, divided by that with the plain sum; {words} words, {rounds} pairs each, "
         f"{str(dtype).removeprefix('torch.')}, threads: {torch.get_num_threads()}. "
         f"The mean of the balancers' ratios is {statistics.mean(of_balancers):.3f}. The default's share with its "
-        f"calibrations, timed inside: {', '.join(costs)}."
+        f"calibrations, timed inside: {', '.join(costs)}; as much with the log of TaskLogger, which takes them too."
     )
     text = ["# What a training step costs", "", *describe().splitlines(), "", note, "", *rows]
     (ROOT / "results" / "training_step.md").write_text("\n".join(text) + "\n")
