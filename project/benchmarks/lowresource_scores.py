@@ -212,28 +212,36 @@ def at_the_end(results: list[dict[str, Any]], task: str = LARGE) -> dict[int, fl
 
 
 def balancer_table(results: list[dict[str, Any]]) -> list[str]:
-    """What each task gained after the last update, seed by seed, over a pipeline alone at the same rate; best first."""
+    """Scores after the last update, and seed by seed what is gained over alone at the same rate; best first."""
     alone = {
         task: at_the_end([r for r in results if (r["variant"], r["task"]) == ("alone", task)], task)
         for task in SCORES
     }
-    found = {}
+    titles = [cell for task in SCORES for cell in (TITLES[task], "gain")]
+    rows = [f"| balancer | seeds | {' | '.join(titles)} | worst of three |"]
+    rows.append("|" + "---|" * (len(titles) + 3))
+    scores = [cell for ends in alone.values() for cell in (points(ends.values()), "")]
+    rows.append(f"| alone | {len(alone[LARGE])} | {' | '.join(scores)} | |")
+    found: list[tuple[float, str]] = []
     for variant in VARIANTS:
         own = [r for r in results if r["variant"] == variant]
-        if own and (variant == "together" or variant.startswith("balanced: ")):
-            ends = {task: at_the_end(own, task) for task in SCORES}
-            seeds = [s for s in ends[LARGE] if all(s in alone[task] for task in SCORES)]
-            gains = {t: [100 * (ends[t][s] - alone[t][s]) for s in seeds] for t in SCORES}
-            worst = [min(values) for values in zip(*gains.values(), strict=True)]
+        if not own or not (variant == "together" or variant.startswith("balanced: ")):
+            continue
+        ends = {task: at_the_end(own, task) for task in SCORES}
+        seeds = [s for s in ends[LARGE] if all(s in alone[task] for task in SCORES)]
+        gains = {t: [100 * (ends[t][s] - alone[t][s]) for s in seeds] for t in SCORES}
+        worst = [min(values) for values in zip(*gains.values(), strict=True)]
+        if worst:
             name = DEFAULT if variant == "together" else variant.removeprefix("balanced: ")
-            found[name] = [*gains.values(), worst]
-    rows = [f"| balancer | seeds | {' | '.join(TITLES[t] for t in SCORES)} | worst of three |"]
-    rows.append("|" + "---|" * (len(SCORES) + 3))
-    ranked = sorted((name for name in found if found[name][-1]), key=lambda n: -mean(found[n][-1]))
-    for name in ranked:
-        cells = [name, str(len(found[name][-1])), *map(spread, found[name])]
-        rows.append(f"| {' | '.join(cells)} |")
-    return rows
+            cells = [c for t in SCORES for c in (points(ends[t].values()), spread(gains[t]))]
+            cells = [name, str(len(seeds)), *cells, spread(worst)]
+            found.append((mean(worst), f"| {' | '.join(cells)} |"))
+    return [*rows, *(row for _, row in sorted(found, reverse=True))]
+
+
+def points(scores: Iterable[float]) -> str:
+    """Mean and standard deviation, times 100."""
+    return spread([100 * score for score in scores])
 
 
 def table(results: list[dict[str, Any]]) -> str:
