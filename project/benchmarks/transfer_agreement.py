@@ -135,6 +135,11 @@ def show(report: dict[str, Any]) -> list[str]:
         total = total_gain(groups, means)
         named = "; ".join(" + ".join(group) for group in groups)
         rows.append(f"- by {name}: {named}: {total:+.2f} points.")
+    audits = [r["gradients"]["audit"] for r in report["runs"] if len(r["heads"]) == len(heads)]
+    rows += ["", "Signs of cosines that are those of the encoder's true gradients, by audits:", ""]
+    for level in ("pooled", "token"):
+        shares = [100 * audit[f"{level}_sign_right"] for audit in audits]
+        rows.append(f"- {level} gradients: {spread(shares)}%.")
     return [*rows, ""]
 
 
@@ -157,7 +162,9 @@ def main(
         quick=False,
         say=lambda text: print(text, flush=True),
     )
-    title = f"Agreement of --quick, {updates} updates of {words} words, {seeds} seeds"
+    title = (
+        f"Agreement of --quick, {updates} updates of {words} words, {seeds} seed{'s' * (seeds > 1)}"
+    )
     note = NOTE if balancer is None else NOTE.replace(PLAIN, BALANCED.format(balancer))
     store_results(ROOT / "results" / f"{name}.json", [report], title, [*show(report), note])
 
