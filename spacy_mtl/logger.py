@@ -39,8 +39,8 @@ def make_task_logger(
     score grows with each new best one (see `spacy_mtl.worst_task.WorstTask`). A dash stands for a head that has seen
     nothing; frozen heads are left out. With `gradients`, also for each head its `pull`, the percentage that its
     gradient has of the lengths of all gradients that the encoder gets; and `clash`, the percentage of pairs of heads
-    whose pooled gradients point against each other. With audits also `sign`, the percentage of audited pairs whose
-    pooled gradients agree or clash as those of the encoder's parameters do.
+    whose gradients point against each other, as far as that is known without a backward pass for each. With audits also
+    `sign`, the percentage of audited pairs in which that is what the encoder's parameters say.
 
     The step at which each head's main score was best is kept in `best_steps` of `model-last/meta.json`.
 
@@ -54,8 +54,8 @@ def make_task_logger(
     steps_file: append to this file a line of JSON for each batch: units, loss, gradient, factor and share of each head,
         and the cosine of each pair. It is written at each evaluation. Default: null.
     audit_every: in every so many batches run the encoder's backward pass once more for each head, to see how often the
-        pooled cosine has the sign of the true one, between the gradients of the encoder's parameters. 0 (default):
-        never.
+        cosine of two heads has the sign of the true one, between the gradients of the encoder's parameters. 0
+        (default): never.
 
     In a pipeline with several shared_transformers only the heads of the first have a `pull`; a warning says so.
 

@@ -102,8 +102,9 @@ class Balancer(ABC):
 
     needs: which of `gramian` and `losses` must be measured; what is not needed is not measured.
     level: of the Gramian's angles. `token`: gradients with respect to the batch's token vectors; those of tasks that
-        are annotated in different documents are orthogonal. `pooled`: their sums over the tokens, averaged over
-        batches, which can agree or conflict even then; the lengths are averaged as well.
+        are annotated in different documents are orthogonal. `pooled`: these angles averaged over batches, and for
+        tasks that share no documents the angle between their gradients' sums over the tokens, averaged alike, which can
+        agree or conflict even then; the lengths are averaged as well.
     per_unit: whether the weights are meant for gradients per annotated unit. False: for those that the heads hand back.
     stateful: names of the attributes that change from step to step. They hold plain values only (numbers, strings,
         lists, and dicts with strings for keys), by the task's name where they belong to a task, so that they survive

@@ -21,10 +21,13 @@ _KEEP_LENGTHS = 0.99  # of the lengths of the plain and the weighted sum
 _LONGEST = 10.0  # times their average: what is longer counts as no longer
 _SETTLED = 10  # batches that the averages have seen by then; heads begin with gradients of zero
 _KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
+_KEEP_SHARED = 0.9  # of the cosine of two tasks in tokens that both are annotated in
+_LEAST_SHARED = 1e-3  # weight below which that has not been seen for some 65 batches
 _KEEP_REACH = 0.5  # of the logarithm of a task's reach, from one calibration to the next
 _GROWTH = (
     1.4  # of a task's number of batches from one calibration to the next, as long as it has few
 )
+_ROUNDING = 1e-5  # of cosines in fp32
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
 
@@ -35,10 +38,11 @@ class Pull:
     tasks: their names, sorted.
     gramians: [2, A, A] inner products, on the device where they were measured. Lengths in both are those that the
         gradients have at the encoder's parameters, estimated; in the second averaged over batches. Angles are those
-        between the gradients with respect to the token vectors; and between the running averages, over batches, of
-        their sums over the tokens.
-    known: names of all tasks that have such an average, sorted: those that batches had lately.
-    cosines: [K, K] between the averages of the K known tasks, on the device; 0 for one whose gradients cancel.
+        between the gradients with respect to the token vectors; and those of `cosines`.
+    known: names of the K tasks that batches had lately, sorted.
+    cosines: [K, K] on the device. Of two tasks with gold in the same documents, the running average, over batches, of
+        the cosine at the token vectors; else the cosine between the running averages of their gradients' sums over the
+        tokens, and 0 where these cancel.
     """
 
     tasks: tuple[str, ...]
@@ -57,7 +61,7 @@ class Pull:
             norms = np.diagonal(host[0])
             bad = [t for t, norm in zip(self.tasks, norms, strict=True) if not np.isfinite(norm)]
             raise errors.gradient_not_finite(bad or self.tasks)
-        return host[0], host[1]
+        return host[0], _definite(host[1])
 
 
 class GradientMeter:
@@ -85,6 +89,10 @@ class GradientMeter:
         self.seen: dict[str, int] = {}  # task -> number of the batch
         self.counts: dict[str, int] = {}  # task -> its batches
         self.reach: dict[str, Array] = {}  # task -> []
+        self.names: list[str] = []  # N tasks, the rows of the next
+        self.shared: Array = np.zeros(
+            (2, 0, 0), dtype="f"
+        )  # [2, N, N] averages: of cosines where there is one, of these
 
     def measure(
         self,
@@ -126,10 +134,34 @@ class GradientMeter:
         pooled = xp.stack([xp.asarray(self.pooled[task]) for task in known])
         norms = xp.sqrt((pooled * pooled).sum(axis=1, keepdims=True))
         directions = pooled / xp.where(norms > 0, norms, 1.0)
-        active = directions[[known.index(task) for task in tasks]]
-        active = active * xp.stack([self.lengths[task] for task in tasks])[:, None]
-        gramians = xp.stack([gramian * reach * reach[:, None], active @ active.T])
-        return Pull(tasks, gramians, known, directions @ directions.T)
+        self._share(tasks, gramian, at_tokens, xp)
+        rows = xp.asarray([self.names.index(task) for task in known])
+        sums, weights = self.shared[:, rows[:, None], rows]
+        apart = (weights < _LEAST_SHARED) | xp.eye(len(known), dtype=bool)
+        cosines = xp.where(apart, directions @ directions.T, sums / xp.where(apart, 1.0, weights))
+        active = xp.asarray([known.index(task) for task in tasks])
+        usual = xp.stack([xp.asarray(self.lengths[task]) for task in tasks])
+        of_active = cosines[active[:, None], active] * usual * usual[:, None]
+        gramians = xp.stack([gramian * reach * reach[:, None], of_active])
+        return Pull(tasks, gramians, known, cosines)
+
+    def _share(self, tasks: Sequence[str], gramian: Array, norms: Array, xp: Any) -> None:
+        """Average the cosines of tasks that have gold in the same tokens: of others the inner product is exactly 0."""
+        if new := set(tasks).difference(self.names):
+            names = sorted(new.union(self.names))
+            old = [names.index(name) for name in self.names]
+            larger = xp.zeros((2, len(names), len(names)), dtype="f")
+            larger[:, xp.asarray(old, dtype=int)[:, None], xp.asarray(old, dtype=int)] = xp.asarray(
+                self.shared
+            )
+            self.names, self.shared = names, larger
+        both = (gramian != 0) & xp.isfinite(gramian)
+        cosines = xp.where(both, gramian, 0.0) / xp.where(norms > 0, norms, 1.0)
+        cosines = cosines / xp.where(norms > 0, norms, 1.0)[:, None]
+        rows = xp.asarray([self.names.index(task) for task in tasks])
+        self.shared = xp.asarray(self.shared) * xp.float32(_KEEP_SHARED)
+        now = xp.stack([cosines, both.astype("f")]) * xp.float32(1.0 - _KEEP_SHARED)
+        self.shared[:, rows[:, None], rows] += now
 
     def _is_due(self, task: str) -> bool:
         count = self.counts[task] = self.counts.get(task, 0) + 1
@@ -177,6 +209,8 @@ class GradientMeter:
             "seen": dict(self.seen),
             "counts": dict(self.counts),
             "reach": {task: float(log) for task, log in self.reach.items() if log == log},
+            "names": list(self.names),
+            "shared": self.shared.tolist(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -184,6 +218,10 @@ class GradientMeter:
         self.n_batches = state["n_batches"]
         self.units, self.seen = dict(state["units"]), dict(state["seen"])
         self.counts = dict(state["counts"])
+        self.names = list(state["names"])
+        self.shared = np.asarray(state["shared"], dtype="f").reshape(
+            2, len(self.names), len(self.names)
+        )
         self.pooled, self.lengths, self.reach = (
             {task: np.asarray(v, dtype="f") for task, v in state[name].items()}
             for name in ("pooled", "lengths", "reach")
@@ -311,6 +349,20 @@ class GradientBalance:
             raise errors.damaged_balancer(file, reason=error) from error
         self.lengths, self.factors = lengths, factors
         self.n_batches, self.n_lengths = n_batches, n_lengths
+
+
+def _definite(gramian: Floats) -> Floats:
+    """The Gramian [A, A] with the same lengths and possible angles, which cosines measured in two ways need not be."""
+    norms = np.sqrt(np.diagonal(gramian))
+    scale = np.where(norms > 0, norms, 1.0)
+    values, vectors = np.linalg.eigh(gramian / scale / scale[:, None])
+    if values[0] > -_ROUNDING:
+        return gramian
+    possible = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    lengths = np.sqrt(np.diagonal(possible))
+    factors = norms / np.where(lengths > 0, lengths, 1.0)
+    found: Floats = possible * factors * factors[:, None]
+    return found
 
 
 def _powers(count: int) -> int:

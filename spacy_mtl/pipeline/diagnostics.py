@@ -25,8 +25,8 @@ class BatchRecord:
     norms: [A] length of the gradient per annotated unit: at the encoder's parameters, or if the shared_transformer does
         not calibrate, at the token vectors.
     factors: [A] what the gradient was multiplied with. shares: [A] length of the weighted gradient among all of them.
-    cosines: of pairs of tasks, between the running averages of their pooled gradients: of each task with every other
-        that batches had lately, also where no batch has both; a task without a gradient has none.
+    cosines: of pairs of tasks, averaged over batches (see `Pull`): of each task with every other that batches had
+        lately, also where no batch has both; a task without a gradient has none.
     audit: of pairs of tasks, the true cosine between the gradients of the encoder's parameters, and the one between the
         gradients of the token vectors; empty in a batch without an audit.
     known: all tasks that batches had lately.

@@ -41,7 +41,7 @@ class TaskPoint:
 
 @dataclass(frozen=True)
 class PairPoint:
-    """Two tasks: mean cosine of their pooled gradients, share of batches where it is negative, mean true cosine."""
+    """Two tasks: mean cosine as each batch knows it, share of batches where it is negative, mean true cosine."""
 
     cosine: float
     conflict: float

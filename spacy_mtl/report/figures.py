@@ -129,7 +129,7 @@ def heat_maps(report: Report) -> list[Plot]:
     tasks = [t.name for t in report.tasks if any(t.name in pair for pair in pairs)]
     places = {task: i for i, task in enumerate(tasks)}
     texts = {
-        "cosine": "Mean cosine of the pooled gradients of two tasks; below 0 they pull apart",
+        "cosine": "Mean cosine of the gradients of two tasks; below 0 they pull apart",
         "conflict": "Share of batches in which two tasks pull apart",
         "true_cosine": "Mean cosine of the gradients of the encoder's parameters, where audited",
     }

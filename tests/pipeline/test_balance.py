@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from thinc.api import SGD, Optimizer
 from spacy_mtl.annotation import keep_layers
 from spacy_mtl.balancing import BALANCERS, Balancer, TaskSignals
 from spacy_mtl.errors import CheckpointError, ConfigError, GradientError
-from spacy_mtl.pipeline.balance import GradientBalance, GradientMeter
+from spacy_mtl.pipeline.balance import GradientBalance, GradientMeter, Pull
 from spacy_mtl.pipeline.batch import SharedBatch
 from spacy_mtl.pipeline.diagnostics import GradientLog
 from spacy_mtl.pipeline.statistics import TaskCount, TaskStatistics
@@ -609,9 +610,70 @@ def test_the_gramians_are_inner_products() -> None:
     found = measure(GradientMeter(), b=b, a=a)
     expected = [[(a * a).sum(), (a * b).sum()], [(a * b).sum(), (b * b).sum()]]
     np.testing.assert_allclose(found["token"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["pooled"], expected, rtol=1e-4)
+    a[4:], b[:4] = 0.0, 0.0
+    found = measure(GradientMeter(), b=b, a=a)
+    assert found["token"][0, 1] == 0.0
     sums = np.stack([a.sum(axis=0), b.sum(axis=0)])
     np.testing.assert_allclose(angles(found["pooled"]), angles(sums @ sums.T), rtol=1e-5)
-    np.testing.assert_allclose(np.diag(found["pooled"]), np.diag(expected), rtol=1e-5)
+    np.testing.assert_allclose(np.diag(found["pooled"]), np.diag(found["token"]), rtol=1e-5)
+
+
+def two_gradients(
+    cosine: float, *, share: bool, sign: float = 1.0
+) -> dict[str, NDArray[np.float32]]:
+    """Gradients of two tasks: in one token, with this cosine; or in a token each, sums with the cosine 0.5 * sign."""
+    a, b = np.zeros((2, 4), dtype="f"), np.zeros((2, 4), dtype="f")
+    a[0, 0] = 1.0
+    if share:
+        b[0, :2] = cosine, math.sqrt(1 - cosine**2)
+    else:
+        b[1, :2] = 0.5 * sign, math.sqrt(0.75)
+    return {"a": a, "b": b}
+
+
+def test_tasks_in_the_same_documents_have_the_angle_at_the_tokens() -> None:
+    meter = GradientMeter()
+    for _ in range(30):
+        found = measure(meter, **two_gradients(0.0, share=False, sign=-1.0))
+    assert angles(found["pooled"])[0, 1] == pytest.approx(-0.5, abs=1e-5)
+    found = measure(meter, **two_gradients(0.8, share=True))
+    assert angles(found["pooled"])[0, 1] == pytest.approx(0.8, abs=1e-5)
+    found = measure(meter, **two_gradients(0.4, share=True))
+    assert angles(found["pooled"])[0, 1] == pytest.approx((0.9 * 0.8 + 0.4) / 1.9, abs=1e-5)
+    for n in range(65):  # batches in which they are apart, or only one of them is
+        found = measure(meter, **two_gradients(0.0, share=False, sign=-1.0))
+        if n == 20:
+            measure(meter, a=two_gradients(0.0, share=True)["a"])
+            assert angles(found["pooled"])[0, 1] == pytest.approx((0.9 * 0.8 + 0.4) / 1.9, abs=1e-5)
+    assert angles(found["pooled"])[0, 1] == pytest.approx(-0.5, abs=1e-3)
+
+
+def test_a_task_that_comes_later_has_its_own_angles() -> None:
+    meter = GradientMeter()
+    measure(meter, **two_gradients(0.6, share=True))
+    b = two_gradients(0.6, share=True)["b"]
+    pull = meter.measure({"b": b, "aa": -b}, {task: TaskCount(units=1) for task in ("aa", "b")})
+    assert pull is not None
+    assert pull.known == ("a", "aa", "b")
+    cosines = pull.read_cosines()
+    np.testing.assert_allclose(np.diag(cosines), 1.0, rtol=1e-5)
+    assert cosines[0, 2] == pytest.approx(0.6, abs=1e-5)
+    assert cosines[1, 2] == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_angles_measured_in_two_ways_are_made_possible() -> None:
+    """a and b agree, b and c agree, and a and c clash: no three gradients do."""
+    impossible = np.diag([4.0, 9.0, 1.0])
+    impossible[0, 1] = impossible[1, 0] = 0.9 * 6
+    impossible[1, 2] = impossible[2, 1] = 0.9 * 3
+    impossible[0, 2] = impossible[2, 0] = -0.9 * 2
+    found = Pull(("a", "b", "c"), np.stack([impossible, impossible]), (), impossible).read()[1]
+    np.testing.assert_allclose(np.diag(found), [4.0, 9.0, 1.0])
+    assert np.linalg.eigvalsh(found).min() > -1e-9
+    assert angles(found)[0, 1] > 0.4
+    assert angles(found)[1, 2] > 0.4
+    assert angles(found)[0, 2] < -0.4
 
 
 def test_pooled_gradients_are_averaged_over_batches_and_age() -> None:

@@ -277,6 +277,16 @@ def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
         "affinity": {"/".join(pair): value for pair, value in own_ways.items()},
         "cosines": {"a/b": -0.1, "a/c": 0.1, "b/c": -0.1},
         "agreement": 0.25,
+        "runs": [
+            {"heads": ["a"], "gradients": {"pairs": {}}},
+            *(
+                {
+                    "heads": ["a", "b", "c"],
+                    "gradients": {"audit": {"pooled_sign_right": part, "token_sign_right": 0.75}},
+                }
+                for part in (0.5, 0.75)
+            ),
+        ],
     }
     module = load("transfer_agreement")
     assert module.gains_of(report) == gains
@@ -290,6 +300,35 @@ def test_agreement_is_judged_beside_what_repeats(load: Load) -> None:
     assert "- by pairs: a + b; c: +5.00 points." in text
     assert "- by own ways: a; b + c: +1.38 points." in text
     assert "- by cosines: a + c; b: -5.00 points." in text
+    assert "- pooled gradients: 62.50 ± 17.68%." in text
+    assert "- token gradients: 75.00 ± 0.00%." in text
+
+
+def test_balancers_are_ranked_by_the_worst_task_after_the_last_update(load: Load) -> None:
+    module = load("lowresource_scores")
+
+    def result(variant: str, task: str | None, seed: int, **ends: float) -> dict[str, Any]:
+        end = {module.SCORES[name]: value for name, value in ends.items()}
+        first = dict.fromkeys(end, 0.99)  # an early evaluation that does not count
+        curve = [{**first, "passes": 3}, {**end, "passes": 12}]
+        return {"variant": variant, "task": task, "seed": seed, "updates": 5, "curve": curve}
+
+    results = []
+    for seed in (0, 1):
+        for task in module.SCORES:
+            results.append(result("alone", task, seed, **{task: 0.5}))
+        results.append(
+            result("together", None, seed, tagger=0.5 + seed / 100, ner=0.6, textcat=0.52)
+        )
+        results.append(result("balanced: Static", None, seed, tagger=0.6, ner=0.49, textcat=0.6))
+    _, _, alone, first, second = module.balancer_table(results)
+    assert alone.startswith("| alone | 2 | 50.00 ± 0.00 |")
+    assert first == (
+        "| EqualProjection | 2 | 50.50 ± 0.71 | 0.50 ± 0.71 | 60.00 ± 0.00 | 10.00 ± 0.00 | 52.00 ± 0.00 | 2.00 ± 0.00 "
+        "| 0.50 ± 0.71 |"
+    )
+    assert second.startswith("| Static | 2 |")
+    assert second.endswith("| -1.00 ± 0.00 |")
 
 
 def test_gains_of_one_seed_repeat_nothing(load: Load) -> None:
