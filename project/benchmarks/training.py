@@ -66,6 +66,12 @@ def one_optimizer(config: Config, rate: float) -> None:
         head.get("model", {}).get("tok2vec", {}).pop("grad_factor", None)
 
 
+def set_encoder_rate(config: Config, rate: float = 1e-4) -> None:
+    """The encoder's highest rate, where it has an optimizer of its own; by default that of older trainings on GUM."""
+    optimizer = config["components"]["shared_transformer"]["optimizer"]
+    optimizer["learn_rate"]["initial_rate"] = rate
+
+
 def set_precision(config: Config, precision: str = "fp32") -> None:
     """Of the encoder, for training and prediction. fp32 is what spacy-transformers has on any processor."""
     config["components"]["shared_transformer"]["model"]["precision"] = precision

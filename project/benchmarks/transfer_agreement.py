@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from spacy import util
 from thinc.api import Config
-from training import LISTENER, spread, store_results
+from training import LISTENER, set_encoder_rate, spread, store_results
 
 from spacy_mtl.cli.transfer import compare
 from spacy_mtl.transfer.comparison import (
@@ -66,7 +66,7 @@ PLAIN, BALANCED = (
 
 
 def make_config(folder: Path, words: int, balancer: str | None = None) -> Config:
-    """configs/gum.cfg with five heads."""
+    """configs/gum.cfg with five heads, and a rate of 0.0001 for the encoder."""
     overrides = {
         "paths.train": str(folder / "train.spacy"),
         "paths.dev": str(folder / "dev.spacy"),
@@ -74,6 +74,7 @@ def make_config(folder: Path, words: int, balancer: str | None = None) -> Config
         "training.batcher.size": words,
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    set_encoder_rate(config)
     config["components"] |= HEADS
     block = None if balancer is None else {"@balancers": f"spacy_mtl.{balancer}.v1"}
     config["components"]["shared_transformer"]["balancer"] = block
