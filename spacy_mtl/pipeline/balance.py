@@ -24,9 +24,7 @@ _KEEP_POOLED = 0.9  # of a task's pooled gradient, and of its length beside that
 _KEEP_SHARED = 0.9  # of the cosine of two tasks in tokens that both are annotated in
 _LEAST_SHARED = 1e-3  # weight below which that has not been seen for some 65 batches
 _KEEP_REACH = 0.5  # of the logarithm of a task's reach, from one calibration to the next
-_GROWTH = (
-    1.4  # of a task's number of batches from one calibration to the next, as long as it has few
-)
+_GROWTH = 1.4  # of a task's number of batches between two calibrations, as long as it has few
 _ROUNDING = 1e-5  # of cosines in fp32
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
@@ -90,9 +88,8 @@ class GradientMeter:
         self.counts: dict[str, int] = {}  # task -> its batches
         self.reach: dict[str, Array] = {}  # task -> []
         self.names: list[str] = []  # N tasks, the rows of the next
-        self.shared: Array = np.zeros(
-            (2, 0, 0), dtype="f"
-        )  # [2, N, N] averages: of cosines where there is one, of these
+        # [2, N, N] averages: of cosines at the tokens, and of whether there is one
+        self.shared: Array = np.zeros((2, 0, 0), dtype="f")
 
     def measure(
         self,
@@ -149,11 +146,9 @@ class GradientMeter:
         """Average the cosines of tasks that have gold in the same tokens: of others the inner product is exactly 0."""
         if new := set(tasks).difference(self.names):
             names = sorted(new.union(self.names))
-            old = [names.index(name) for name in self.names]
+            old = xp.asarray([names.index(name) for name in self.names], dtype=int)
             larger = xp.zeros((2, len(names), len(names)), dtype="f")
-            larger[:, xp.asarray(old, dtype=int)[:, None], xp.asarray(old, dtype=int)] = xp.asarray(
-                self.shared
-            )
+            larger[:, old[:, None], old] = xp.asarray(self.shared)
             self.names, self.shared = names, larger
         both = (gramian != 0) & xp.isfinite(gramian)
         cosines = xp.where(both, gramian, 0.0) / xp.where(norms > 0, norms, 1.0)
