@@ -14,7 +14,7 @@ Bools = NDArray[np.bool_]
 
 Pooling = Literal["mean", "first", "last", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
+Precision = Literal["fp32", "bf16", "fp16", "int8", "auto"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 

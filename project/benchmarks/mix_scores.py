@@ -32,6 +32,7 @@ from training import (
     load_results,
     one_optimizer,
     prepare,
+    reader_in,
     run,
     run_pipeline,
     set_precision,
@@ -224,10 +225,7 @@ def run_shared(settings: dict[str, Any], **given: Any) -> dict[str, Any]:
 
 def scores_in(nlp: Language, dev_corpus: Any, precision: str) -> dict[str, float]:
     """What a trained pipeline scores when its encoder reads in another precision."""
-    changed = {"components": {"shared_transformer": {"model": {"precision": precision}}}}
-    with tempfile.TemporaryDirectory() as folder:
-        nlp.to_disk(folder)
-        reader = spacy.load(folder, config=changed)
+    reader = reader_in(nlp, precision)
     scores = reader.evaluate(dev_corpus(reader))
     return {key: scores[key] for key in SCORES.values()}
 

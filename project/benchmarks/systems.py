@@ -24,8 +24,12 @@ ROOT = Path(__file__).parents[1]
 
 def our_name(ner: str = "ner", precision: str = "auto") -> str:
     """Of our rows: another ner than spaCy's, and another precision of the encoder than fp32, are named."""
-    low = resolve_precision(precision, torch.device("cpu")) is torch.bfloat16
-    return ", ".join(["spacy_mtl", *([ner] if ner != "ner" else []), *(["bf16"] if low else [])])
+    named = [ner] if ner != "ner" else []
+    if precision == "int8":
+        named.append(precision)
+    elif resolve_precision(precision, torch.device("cpu")) is torch.bfloat16:
+        named.append("bf16")
+    return ", ".join(["spacy_mtl", *named])
 
 
 def make_config(

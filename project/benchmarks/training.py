@@ -3,6 +3,7 @@
 import copy
 import json
 import statistics
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -75,6 +76,14 @@ def set_encoder_rate(config: Config, rate: float = 1e-4) -> None:
 def set_precision(config: Config, precision: str = "fp32") -> None:
     """Of the encoder, for training and prediction. fp32 is what spacy-transformers has on any processor."""
     config["components"]["shared_transformer"]["model"]["precision"] = precision
+
+
+def reader_in(nlp: Language, precision: str) -> Language:
+    """A copy of a pipeline that predicts in another precision."""
+    changed = {"components": {"shared_transformer": {"model": {"precision": precision}}}}
+    with tempfile.TemporaryDirectory() as folder:
+        nlp.to_disk(folder)
+        return util.load_model(folder, config=changed)
 
 
 def set_updates(config: Config, updates: int) -> None:

@@ -93,13 +93,14 @@ class FlatRow:
         device: torch.device,
         *,
         multiple: int = 1,
+        compiles: bool = False,
     ) -> "FlatRow":
-        """multiple: see `Group.of`."""
+        """multiple: see `Group.of`. compiles: see `compiled_rows`."""
         inside = [_inside(batch) for batch in batches]
         ids = [batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)]
         positions = [kept.nonzero()[1] for kept in inside]
         n_rows = sum(map(len, ids))
-        over = compiled_rows(n_rows, device) - n_rows
+        over = compiled_rows(n_rows, device, compiles=compiles) - n_rows
         row, places = (
             np.concatenate([*parts, parts[-1][-1:].repeat(over)]) for parts in (ids, positions)
         )

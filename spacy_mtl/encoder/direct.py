@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 
 from ..types import MicroBatch
 from .attention import FlatRow, Group, attend
-from .packed import GELU, Activation, Product, Products
+from .packed import Products
+from .products import GELU, Activation, Product
 
 _HOME = "transformers.models."
 _HELD = {
@@ -200,10 +201,10 @@ class DirectEncoder:
     is_as_found: Callable[[], bool]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> "DirectEncoder | None":
+    def of(cls, model: PreTrainedModel, *, int8: bool = False) -> "DirectEncoder | None":
         """The parts of an encoder that is read flat; None if one is not as Hugging Face has made it.
 
-        None, too, in training, where gradients are computed, and without layers.
+        None, too, in training, where gradients are computed, and without layers. int8: see `Products`.
         """
         if not _may_be_direct(model):
             return None
@@ -224,7 +225,7 @@ class DirectEncoder:
                 norm=_Norm(parts.plain(tables.LayerNorm, nn.LayerNorm)),
                 project=None if project is None else parts.plain(project, nn.Linear),
                 layers=layers,
-                products=Products([group for layer in layers for group in layer.linear]),
+                products=Products([group for layer in layers for group in layer.linear], int8=int8),
                 is_as_found=parts.watch(),
             )
         except NotPlain:
@@ -239,7 +240,8 @@ class DirectEncoder:
         every: bool,
     ) -> list[Tensor]:
         """As `encode_flat`, without a graph."""
-        flat = FlatRow.of(model, batches, device, multiple=_multiple_of_keys(device))
+        multiple, compiles = _multiple_of_keys(device), self.products.are_int8
+        flat = FlatRow.of(model, batches, device, multiple=multiple, compiles=compiles)
         X = embedding(flat.ids, self.words.weight) + self.kinds.weight[0]
         X = self.norm(X.add_(embedding(flat.positions, self.positions.weight)))
         if self.project is not None:
@@ -253,9 +255,13 @@ class DirectEncoder:
 
 
 class DirectReader:
-    """Keeps the parts of the encoder that it read last, and the copies of their weights, for the next time."""
+    """Keeps the parts of the encoder that it read last, and the copies of their weights, for the next time.
 
-    def __init__(self) -> None:
+    int8: see `Products`.
+    """
+
+    def __init__(self, *, int8: bool = False) -> None:
+        self._int8 = int8
         self._last: tuple[PreTrainedModel, DirectEncoder] | None = None
 
     def of(self, model: PreTrainedModel) -> DirectEncoder | None:
@@ -263,9 +269,14 @@ class DirectReader:
         last = self._last
         if last and last[0] is model and _may_be_direct(model) and last[1].is_as_found():
             return last[1]
-        new = DirectEncoder.of(model)
+        new = DirectEncoder.of(model, int8=self._int8)
         self._last = None if new is None else (model, new)
         return new
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether what was read last was read in 8-bit integers."""
+        return self._last is not None and self._last[1].products.are_int8
 
     def forget(self) -> None:
         """Let go of them: the weights are about to change, or have been written to without torch's counting it."""

@@ -11,24 +11,26 @@ longer than its products do. Where oneDNN can, what follows a product in low pre
 activation, and in bf16 the sum with the layer's input. That is rounded to bf16 then, as in a model that is so as a
 whole; autocast keeps it in fp32, and takes an eighth longer.
 
+**Integers.** Where they are asked for, see `int8.py`.
+
 Each costs a copy of the weights, made when it is first needed, and made again when the weights have changed.
 
 **Rows.** oneDNN compiles a product anew for each number of rows, which takes several times as long as the product
 does. So numbers of rows are rounded up to a few.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
+from . import int8
 from .precision import cpu_is_wide_amd
+from .products import GELU, Activation, Product
 
-Activation = Callable[[Tensor], Tensor]
-GELU: Activation = torch.ops.aten.gelu_.default
 FEW_ROWS = 256  # with several threads
 FEW_ROWS_ALONE = 64  # with one, measured on AMD without AVX512
 MOST_BYTES = 512 * 2**20  # of a copy: a larger encoder is not copied
@@ -36,17 +38,6 @@ _ROWS = 64  # that the order is best for
 _LEAST_STEP_LOW = 16  # rows of a tile of AMX's
 _LEAST_STEP = 4  # in fp32, where a row costs what a row costs
 _STEPS = 32  # between nothing and a power of two
-
-
-class Product(Protocol):
-    """Of layers with the same input, and that: [rows, in] to [rows, out] each, and what `activation` makes of it.
-
-    plus: [rows, out] that is added to the product of a single layer.
-    """
-
-    def __call__(
-        self, X: Tensor, activation: Activation | None = None, plus: Tensor | None = None
-    ) -> Sequence[Tensor]: ...
 
 
 class _Plain:
@@ -98,42 +89,61 @@ class _Copy:
 class Products:
     """An encoder's linear layers. groups: those with the same input. Inference only.
 
-    Which tensors are the layers' weights must not change; what they hold may.
+    Which tensors are the layers' weights must not change; what they hold may. int8: to be computed in 8-bit integers,
+    if they can be.
     """
 
-    def __init__(self, groups: Sequence[Sequence[nn.Linear]]) -> None:
+    def __init__(self, groups: Sequence[Sequence[nn.Linear]], *, int8: bool = False) -> None:
+        self._int8 = int8
         parts = [part for group in groups for part in group]
         self._groups = groups
         self._plain = [_Plain(group) for group in groups]
         self._has_all = all(part.bias is not None for part in parts)
         self._weights = [x for part in parts for x in (part.weight, part.bias) if x is not None]
+        self._matrices = [part.weight for part in parts]
+        self._size = sum(x.numel() for x in self._matrices)
         self._copies: dict[tuple[torch.dtype, bool], _Copies] = {}
 
     def __call__(self, n_rows: int) -> Sequence[Product]:
         """How to compute each group for so many rows."""
         device = self._weights[0].device.type
         low = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if low else torch.float32
-        ordered = device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
-        # of inference tensors torch does not count what is written to them
-        if not ((low or ordered) and self._has_all) or any(x.is_inference() for x in self._weights):
-            return self._plain
-        key = dtype, ordered
+        if self.are_int8:
+            key = torch.int8, True
+        else:
+            dtype = torch.get_autocast_dtype(device) if low else torch.float32
+            key = dtype, device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
+            if not ((low or key[1]) and self._are_known):
+                return self._plain
         known = self._copies.get(key)
         if known and known.are_up_to_date():
             return known.products
         self._copies.pop(key, None)
         known = None  # its memory is for the new ones
         products: Sequence[Product] = self._plain
-        if self._can_copy(dtype):
-            products = [_Copy(group, dtype, ordered) for group in self._groups]
+        if self._can_copy(key[0]):
+            products = [self._copy(group, *key) for group in self._groups]
         self._copies[key] = _Copies(self._weights, products)
         return products
 
+    @property
+    def are_int8(self) -> bool:
+        """Whether they are computed in 8-bit integers."""
+        on_cpu = self._int8 and self._weights[0].device.type == "cpu"
+        return on_cpu and self._are_known and int8.is_there() and self._can_copy(torch.int8)
+
+    @property
+    def _are_known(self) -> bool:
+        """Whether there may be copies: of inference tensors torch does not count what is written to them."""
+        return self._has_all and not any(map(torch.is_inference, self._weights))
+
+    @staticmethod
+    def _copy(group: Sequence[nn.Linear], dtype: torch.dtype, ordered: bool) -> Product:
+        return int8.Int8Copy(group) if dtype is torch.int8 else _Copy(group, dtype, ordered)
+
     def _can_copy(self, dtype: torch.dtype) -> bool:
-        matrices = [x for x in self._weights if x.ndim == 2]
-        size = sum(x.numel() for x in matrices) * dtype.itemsize
-        return size <= MOST_BYTES and all(x.dtype == torch.float32 for x in matrices)
+        fits = self._size * dtype.itemsize <= MOST_BYTES
+        return fits and all(x.dtype is torch.float32 for x in self._matrices)
 
 
 class _Copies:
@@ -160,18 +170,20 @@ class _Copies:
         return where, [first[0] for first in self._firsts]
 
 
-def compiled_rows(n_rows: int, device: torch.device) -> int:
+def compiled_rows(n_rows: int, device: torch.device, *, compiles: bool = False) -> int:
     """How many rows to compute where so many are wanted: a multiple of 16, in fp32 of 4; of 256 and more up to a
     16th above.
 
     oneDNN keeps what it has compiled for 1,024 shapes; one of a new number of rows costs, in bf16 with AMX, 0.4 ms for
     20 rows and 2 to 8 ms for 500 to 4,000, where the product itself takes 0.06 to 2, and 0.6 to 1.1 MB
     (project/benchmarks/NOTES.md). As many as there are on other devices, and where MKL computes fp32.
+    compiles: whether oneDNN computes them in any case.
     """
     if device.type != "cpu":
         return n_rows
     low = torch.is_autocast_enabled("cpu")
-    if not low and (torch.is_grad_enabled() or not _order_pays(n_rows)):
+    compiles |= low or (not torch.is_grad_enabled() and _order_pays(n_rows))
+    if not compiles:
         return n_rows
     step = max(_LEAST_STEP_LOW if low else _LEAST_STEP, (1 << n_rows.bit_length()) // _STEPS)
     return -(-n_rows // step) * step

@@ -48,13 +48,14 @@ def _cpu_features() -> Mapping[str, Any]:
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """The dtype of the encoder's matrix products; weights and token vectors stay in fp32.
 
-    `auto` takes bf16 where the device computes it natively, fp16 on older CUDA devices, else fp32.
+    `auto` takes bf16 where the device computes it natively, fp16 on older CUDA devices, else fp32. So does `int8`,
+    which is for prediction on a processor only (`int8.py`).
 
     Raises ConfigError for an unknown name and for a precision that the device does not have.
     """
     if precision not in PRECISIONS:
         raise not_one_of(precision, key="model.precision", choices=PRECISIONS)
-    if precision == "auto":
+    if precision in ("auto", "int8"):
         return _best(device)
     # torch.cuda.is_bf16_supported is also true where bf16 is emulated, which is slower than fp32
     old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8

@@ -123,7 +123,8 @@ class EncoderShim(Shim):
         self._pieces = WordpieceCache()  # of training, for other tokenizers
         self._chunks: ChunkedTokenizer | None = None
         self._spare = SpareGradient()
-        self._direct = DirectReader()
+        self._direct = DirectReader(int8=settings.precision == "int8")
+        self._wants_int8 = False
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
 
     # ---- loading
@@ -173,6 +174,7 @@ class EncoderShim(Shim):
         self._chunks = ChunkedTokenizer.of(encoder.tokenizer)
         self._spare.drop()
         self._direct.forget()
+        self._wants_int8 = s.precision == "int8" and device.type == "cpu"
 
     def require(self) -> HuggingFaceEncoder:
         """The encoder. Raises ConfigError if it has not been loaded."""
@@ -232,7 +234,11 @@ class EncoderShim(Shim):
         with torch.inference_mode():
             layers = self._encode(fwd_args, train=False)
             self._keep_layers(layers)
-            return torch2xp(layers[-1])
+            Y = torch2xp(layers[-1])
+        if self._wants_int8 and fwd_args.micro_batches and not self._direct.is_int8:
+            self._wants_int8 = False
+            warnings.warn(errors.not_int8(self.require().model.config.model_type), stacklevel=2)
+        return Y
 
     def predict_docs(self, docs: list[Doc]) -> tuple[EncoderInput, Array]:
         """Prepare and predict, with a lower budget if the device's memory does not hold this one.
@@ -504,6 +510,7 @@ class EncoderShim(Shim):
         avoid_cudnn(device)
         self.encoder.model.to(device)
         self.dtype = resolve_precision(self.settings.precision, device)
+        self._wants_int8 = self.settings.precision == "int8" and device.type == "cpu"
         self._spare.drop()
         self._direct.forget()
 

@@ -34,7 +34,7 @@ def test_an_unknown_precision_is_refused_with_the_choices(asked: str) -> None:
         resolve_precision(asked, CPU)
     message = str(caught.value)
     assert f"`model.precision = {asked!r}`" in message
-    for choice in ("fp32", "bf16", "fp16", "auto"):
+    for choice in ("fp32", "bf16", "fp16", "int8", "auto"):
         assert f"`{choice}`" in message
 
 
@@ -63,6 +63,9 @@ def test_auto_takes_what_the_gpu_computes_natively(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert resolve_precision("auto", CUDA) is dtype
+    assert (
+        resolve_precision("int8", CUDA) is dtype
+    )  # only a processor's predictions are in integers
 
 
 @pytest.mark.parametrize(

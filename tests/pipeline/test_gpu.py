@@ -173,6 +173,17 @@ def test_low_precision_learns(precision: str, encoder_path: Path) -> None:
 
 
 @on_a_gpu
+def test_int8_is_for_processors(encoder_path: Path, tmp_path: Path) -> None:
+    """There is no warning either: what is trained on a GPU is often used without one."""
+    stored(tmp_path, encoder_path, {"tagger": head("tagger")}, model={"precision": "int8"})
+    with use("gpu"):
+        changed = {"components": {"shared_transformer": {"model": {"precision": "auto"}}}}
+        found, exact = (spacy.load(tmp_path, config=config) for config in ({}, changed))
+        for one, other in zip(found.pipe(MANY), exact.pipe(MANY), strict=True):
+            np.testing.assert_array_equal(to_numpy(one.tensor), to_numpy(other.tensor))
+
+
+@on_a_gpu
 @pytest.mark.parametrize("pooling", ["mean", "first", "last", "max"])
 def test_the_encoder_does_not_wait_for_the_gpu(pooling: str, encoder_path: Path) -> None:
     with use("gpu"):

@@ -185,6 +185,7 @@ def test_our_rows_name_the_precision_that_is_used(
     assert systems.our_name() == ("spacy_mtl, bf16" if has_bf16 else "spacy_mtl")
     assert systems.our_name("biluo_ner", "bf16") == "spacy_mtl, biluo_ner, bf16"
     assert systems.our_name("biluo_ner", "fp32") == "spacy_mtl, biluo_ner"
+    assert systems.our_name("biluo_ner", "int8") == "spacy_mtl, biluo_ner, int8"
     config = systems.make_config("e", precision="fp32")
     assert config["components"]["shared_transformer"]["model"]["precision"] == "fp32"
 
