@@ -1,4 +1,4 @@
-"""Linear layers in prediction on a processor, in 8-bit integers: products twice as fast as in fp32 where bf16 is not.
+"""Linear layers in 8-bit integers, for prediction on processors that are not fast in bf16.
 
 Each row of the input has a step `a` and a lowest number `l` of its own, found while predicting (dynamic quantisation by
 token: Yao et al. 2022, arXiv 2206.01861), so that what a text gets does not depend on the others in its batch. Each
@@ -23,11 +23,17 @@ from .products import Activation
 
 _MOST = 127  # of two weights
 _LEAST_STEP = 1e-30  # of an output without weights
-# tensors, since torch takes longer to make them of numbers than to compute with them
-_STEPS = torch.tensor(255.0)  # from the lowest number of a row to its highest
-_MIDDLE = torch.tensor(128 / 255)
-_HALF = torch.tensor(128, dtype=torch.uint8)
-_LEAST = torch.tensor(1e-30)  # span of a row that is all the same
+
+
+def _number(value: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """torch takes longer to make a tensor of a number than to compute with it."""
+    return torch.tensor(value, dtype=dtype, device="cpu")
+
+
+_STEPS = _number(255)  # from the lowest number of a row to its highest
+_MIDDLE = _number(128 / 255)
+_HALF = _number(128, torch.uint8)
+_LEAST = _number(1e-30)  # span of a row that is all the same
 
 
 class Int8Copy:
@@ -50,18 +56,11 @@ class Int8Copy:
         rounded, spans, lowest = quantise_rows(X.float(), spent=plus is not None)
         found: Tensor = torch.ops.onednn.qlinear_pointwise.default(
             rounded,
-            1.0,
-            0,
-            self.weight,
-            self.steps,
-            self.zeros,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
+            *(1.0, 0),  # step and zero of the input
+            *(self.weight, self.steps, self.zeros),
+            None,  # bias
+            *(1.0, 0, torch.float32),  # of the output
+            *("none", [], ""),  # activation
         )
         found = found.mul_(spans).addcmul_(lowest, self.sums).add_(self.bias)
         if plus is not None:
