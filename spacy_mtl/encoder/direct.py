@@ -2,8 +2,8 @@
 
 For a short text what Python does between the matrix products takes as long as these: modules, hooks, masks, output
 classes. Here it is some ten calls a layer. The numbers are those of Hugging Face's modules, in bf16 on a processor
-rounded once more (`packed.py`). Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
-layers) is left to the modules.
+rounded once more (`packed.py`), in 8-bit integers close to them (`int8.py`). Whatever is not as Hugging Face has made
+it (adapters, hooks, quantised or compiled layers) is left to the modules.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +18,9 @@ from torch.nn.modules import module as module_hooks
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-from .attention import FlatRow, Group, attend
-from .packed import Products
+from .attention import FlatRow, Group, attend, reads_flat
+from .int8 import is_there
+from .packed import MOST_BYTES, Products
 from .products import GELU, Activation, Product
 
 _HOME = "transformers.models."
@@ -277,6 +278,21 @@ class DirectReader:
     def is_int8(self) -> bool:
         """Whether what was read last was read in 8-bit integers."""
         return self._last is not None and self._last[1].products.are_int8
+
+    def why_not_int8(self, model: PreTrainedModel) -> str:
+        """What keeps an encoder that was not read so from it."""
+        attention = model.config._attn_implementation
+        if not is_there():
+            return (
+                "this build of torch does not multiply 8-bit integers with oneDNN on this processor"
+            )
+        if attention != "sdpa":
+            return f"it needs the attention `sdpa`, and this encoder has `{attention}`"
+        if not reads_flat(model, train=False):
+            return f"it is for BERT, CamemBERT, RoBERTa and XLM-RoBERTa, not for `{model.config.model_type}`"
+        if self._last is None:
+            return "parts of the encoder are not as Hugging Face has made them (adapters, hooks, compiled layers)"
+        return f"weights are not in fp32, or too many to be copied ({MOST_BYTES // 2**20} MB)"
 
     def forget(self) -> None:
         """Let go of them: the weights are about to change, or have been written to without torch's counting it."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .products import Activation
+from .products import Activation, probing
 
 _MOST = 127  # of two weights
 _LEAST_STEP = 1e-30  # of an output without weights
@@ -34,6 +34,9 @@ _STEPS = _number(255)  # from the lowest number of a row to its highest
 _MIDDLE = _number(128 / 255)
 _HALF = _number(128, torch.uint8)
 _LEAST = _number(1e-30)  # span of a row that is all the same
+_LEAST_SHARE = _number(
+    2**-14
+)  # of a row that is nearly so: 255 steps of less would be lost in the rounding of fp32
 
 
 class Int8Copy:
@@ -44,7 +47,7 @@ class Int8Copy:
         rounded, steps = quantise_weights(
             torch.cat([part.weight.detach() for part in parts]).float()
         )
-        self.zeros = torch.zeros(len(rounded), dtype=torch.long)
+        self.zeros = torch.zeros(len(rounded), dtype=torch.long, device=rounded.device)
         self.weight = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8), None)
         self.bias = torch.cat([part.bias.detach() for part in parts]).float()
         self.sums = rounded.sum(1).mul_(steps)
@@ -84,7 +87,8 @@ def quantise_rows(X: Tensor, *, spent: bool = False) -> tuple[Tensor, Tensor, Te
     spent: whether X may be written to.
     """
     lowest = X.amin(1, keepdim=True)
-    spans = torch.maximum(X.amax(1, keepdim=True).sub_(lowest), _LEAST)
+    least = torch.addcmul(_LEAST, lowest.abs(), _LEAST_SHARE)
+    spans = torch.maximum(X.amax(1, keepdim=True).sub_(lowest), least)
     middle = torch.addcmul(lowest, spans, _MIDDLE)
     moved = X.sub_(middle) if spent else X.sub(middle)
     # torch casts to int8 five times as fast as to uint8
@@ -97,12 +101,14 @@ def is_there() -> bool:
     """Whether torch has the operators, which it keeps for its own compiler, and they compute what they should here."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    with torch.inference_mode(False), torch.no_grad():
+    with probing():
         generator = torch.Generator().manual_seed(0)
-        layer = nn.Linear(66, 34)
+        layer = nn.Linear(66, 34, dtype=torch.float32)
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
         rounded, steps = quantise_weights(layer.weight)
-        X = torch.cat([rounded > 0, rounded < 0]) * 255.0  # the largest sums that there can be
+        X = (
+            torch.cat([rounded > 0, rounded < 0]).float() * 255
+        )  # the largest sums that there can be
         try:
             (found,) = Int8Copy([layer])(X)
         except (RuntimeError, AttributeError, NotImplementedError, TypeError):

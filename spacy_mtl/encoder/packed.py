@@ -29,7 +29,7 @@ from torch.nn.functional import gelu, linear
 
 from . import int8
 from .precision import cpu_is_wide_amd
-from .products import GELU, Activation, Product
+from .products import GELU, Activation, Product, probing
 
 FEW_ROWS = 256  # with several threads
 FEW_ROWS_ALONE = 64  # with one, measured on AMD without AVX512
@@ -224,7 +224,7 @@ def _is_there(dtype: torch.dtype) -> bool:
     """Whether torch has the operators, which it keeps for its own compiler, and they compute what they should here."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    with torch.inference_mode(False), torch.no_grad():
+    with probing():
         layer, X = nn.Linear(4, 6).to(dtype), torch.eye(4, dtype=dtype)
         try:
             copy = _Copy([layer], dtype, True)

@@ -1,6 +1,7 @@
 """What computes linear layers in prediction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -19,3 +20,18 @@ class Product(Protocol):
     def __call__(
         self, X: Tensor, activation: Activation | None = None, plus: Tensor | None = None
     ) -> Sequence[Tensor]: ...
+
+
+@contextmanager
+def probing() -> Iterator[None]:
+    """For finding out whether operators compute what they should, whatever is going on: training, autocast, a default
+    device. torch's random numbers go on afterwards as if nothing had been drawn.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.random.fork_rng(devices=[]),
+        torch.device("cpu"),
+    ):
+        yield

@@ -138,13 +138,10 @@ def checkpointed() -> str:
     )
 
 
-def not_int8(family: str) -> str:
+def not_int8(reason: str) -> str:
     return (
-        f'`model.precision = "int8"` does nothing for this encoder (`{family}`) here: predictions are in fp32, or in '
-        "bf16 where the processor is faster in it. 8-bit integers need an encoder of the BERT family (BERT, CamemBERT, "
-        "RoBERTa, XLM-RoBERTa; ELECTRA with transformers 5) that is as Hugging Face has made it, without adapters or "
-        'hooks, and a build of torch that multiplies them with oneDNN. Set `model.precision = "auto"` in the '
-        "`shared_transformer` to be told no more."
+        f'`model.precision = "int8"` does nothing here: {reason}. Predictions are in fp32, or in bf16 where the '
+        'processor is faster in it. Set `model.precision = "auto"` to be told no more.'
     )
 
 

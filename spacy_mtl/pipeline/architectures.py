@@ -32,9 +32,10 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
         Read by `nlp.initialize` only: a saved pipeline brings its weights.
     precision: of the matrix products, in training and prediction: `fp32`, `bf16`, `fp16`, or `auto`, which is bf16
         where the device is faster in it (GPUs since Ampere, processors with AMX, AMD's since Zen 4) and fp32 elsewhere
-        (fp16 on older GPUs). Weights stay in fp32. `int8` is `auto` in training and on GPUs; on a processor predictions
-        are in 8-bit integers, for processors where `auto` is fp32: faster, with scores that differ by some tenths
-        of a point (project/README.md).
+        (fp16 on older GPUs). Weights stay in fp32. `int8` is for processors where `auto` is fp32: encoders of the BERT
+        family predict in 8-bit integers, which is faster; vectors differ by some 4% of their length
+        (project/README.md). Where the encoder is trained, and on GPUs, it is `auto`; evaluations, and an encoder that
+        only annotates in training, are predictions.
     pooling: from a token's wordpieces to its vector: `mean`, `first`, `last` or `max`.
     window: most wordpieces that the encoder reads at once, special tokens not counted. Longer documents are read in
         overlapping windows. Default: 256, or what the encoder can read if that is less.

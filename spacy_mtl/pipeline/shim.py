@@ -173,8 +173,7 @@ class EncoderShim(Shim):
         self._pieces = WordpieceCache()
         self._chunks = ChunkedTokenizer.of(encoder.tokenizer)
         self._spare.drop()
-        self._direct.forget()
-        self._wants_int8 = s.precision == "int8" and device.type == "cpu"
+        self._want_int8(device)
 
     def require(self) -> HuggingFaceEncoder:
         """The encoder. Raises ConfigError if it has not been loaded."""
@@ -235,10 +234,26 @@ class EncoderShim(Shim):
             layers = self._encode(fwd_args, train=False)
             self._keep_layers(layers)
             Y = torch2xp(layers[-1])
-        if self._wants_int8 and fwd_args.micro_batches and not self._direct.is_int8:
-            self._wants_int8 = False
-            warnings.warn(errors.not_int8(self.require().model.config.model_type), stacklevel=2)
+        if fwd_args.micro_batches:
+            self._check_int8()
         return Y
+
+    def _check_int8(self) -> None:
+        """Say, once, if predictions are not in int8 although they were to be."""
+        if self._wants_int8 and not self._direct.is_int8:
+            self._wants_int8 = False
+            reason = self._direct.why_not_int8(self.require().model)
+            warnings.warn(errors.not_int8(reason), stacklevel=2)
+
+    def _want_int8(self, device: torch.device) -> None:
+        """On a new device, or for a new encoder."""
+        self._direct.forget()
+        self._wants_int8 = self.settings.precision == "int8" and device.type == "cpu"
+        model = self.require().model
+        if self._wants_int8 and reads_flat(model, train=False):
+            with torch.inference_mode():
+                self._direct.of(model)
+        self._check_int8()
 
     def predict_docs(self, docs: list[Doc]) -> tuple[EncoderInput, Array]:
         """Prepare and predict, with a lower budget if the device's memory does not hold this one.
@@ -510,9 +525,8 @@ class EncoderShim(Shim):
         avoid_cudnn(device)
         self.encoder.model.to(device)
         self.dtype = resolve_precision(self.settings.precision, device)
-        self._wants_int8 = self.settings.precision == "int8" and device.type == "cpu"
         self._spare.drop()
-        self._direct.forget()
+        self._want_int8(device)
 
     def to_bytes(self) -> bytes:
         """Settings and files in msgpack."""

@@ -1,8 +1,6 @@
 """Predictions in 8-bit integers: close to fp32, of the weights that are there, in training as without."""
 
 import pickle
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,12 @@ import numpy as np
 import pytest
 import spacy
 import torch
+from spacy import util
 from spacy.language import Language
 
 from spacy_mtl.encoder import int8
 
-from ..families import make_encoder
+from ..families import NO_DROPOUT, make_encoder
 from .helpers import NAME, make_nlp, shared, train, weights
 from .sentences import TEXTS
 
@@ -39,6 +38,13 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     return float((np.linalg.norm(one - other, axis=1) / np.maximum(lengths, 1e-6)).mean())
 
 
+@pytest.fixture(scope="module")
+def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With weights that matter, so that a wrong product shows."""
+    path = tmp_path_factory.mktemp("encoders") / "bert"
+    return make_encoder("bert", path, initializer_range=0.1, **NO_DROPOUT["bert"])
+
+
 @pytest.fixture
 def stored(encoder_path: Path, tmp_path: Path) -> Path:
     make_nlp(encoder_path, model={"precision": "int8"}).to_disk(tmp_path / "nlp")
@@ -47,13 +53,13 @@ def stored(encoder_path: Path, tmp_path: Path) -> Path:
 
 def test_predictions_are_close_to_those_in_fp32(stored: Path) -> None:
     found, exact = vectors(spacy.load(stored)), vectors(spacy.load(stored, config=switch("fp32")))
-    assert 0 < distance(found, exact) < 0.05
+    assert 0 < distance(found, exact) < 0.02
 
 
 def test_a_document_alone_gets_what_it_gets_among_others(stored: Path) -> None:
     nlp = spacy.load(stored)
     alone = np.concatenate([nlp(text).tensor for text in MANY])
-    assert distance(alone, vectors(nlp)) < 0.01  # attention adds in another order
+    assert distance(alone, vectors(nlp)) < 1e-4  # attention adds in another order
 
 
 def test_a_pipeline_keeps_it_and_its_weights_in_fp32(stored: Path) -> None:
@@ -69,13 +75,18 @@ def test_a_pipeline_keeps_it_and_its_weights_in_fp32(stored: Path) -> None:
     np.testing.assert_array_equal(vectors(copied.from_bytes(nlp.to_bytes())), expected)
 
 
-def test_training_is_what_it_is_without(encoder_path: Path) -> None:
+def test_training_is_what_it_is_without(tmp_path: Path) -> None:
+    path = make_encoder("bert", tmp_path / "bert")  # with dropout
     found, exact = (
-        make_nlp(encoder_path, ("tagger",), model={"precision": precision})
+        make_nlp(path, ("tagger",), model={"precision": precision})
         for precision in ("int8", "auto")
     )
     for nlp in (found, exact):
-        train(nlp, steps=3)
+        int8.is_there.cache_clear()  # the first evaluation of a process asks
+        util.fix_random_seed(0)
+        for _ in range(3):
+            train(nlp, steps=1, drop=0.2)
+            vectors(nlp)
     for name, weight in weights(exact).items():
         np.testing.assert_array_equal(weights(found)[name], weight)
 
@@ -85,34 +96,54 @@ def test_predictions_follow_the_weights(encoder_path: Path, tmp_path: Path) -> N
     before = vectors(nlp)
     train(nlp, steps=3)
     after = vectors(nlp)
-    assert distance(before, after) > 0.05
+    assert distance(before, after) > 0.1
     nlp.to_disk(tmp_path)
-    assert distance(after, vectors(spacy.load(tmp_path, config=switch("fp32")))) < 0.05
+    assert distance(after, vectors(spacy.load(tmp_path, config=switch("fp32")))) < 0.02
 
 
-def adapt(nlp: Language) -> None:
-    model: Any = shared(nlp).shim.require().model
-    query = model.encoder.layer[0].attention.self.query
-    query.register_forward_hook(lambda *_: None)
-
-
-@pytest.mark.parametrize(("family", "change"), [("distilbert", lambda nlp: None), ("bert", adapt)])
-def test_an_encoder_that_cannot_is_computed_as_before_and_says_so_once(
-    family: str, change: Callable[[Language], None], tmp_path: Path
-) -> None:
-    path = make_encoder(family, tmp_path / family)
-    nlp = make_nlp(path, ("tagger",), model={"precision": "int8"})
-    change(nlp)
-    with pytest.warns(UserWarning, match=rf'`model.precision = "int8"`.*`{family}`.*"auto"'):
-        found = vectors(nlp)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(vectors(nlp), found)
+def test_an_encoder_that_cannot_is_computed_as_before_and_says_so_once(tmp_path: Path) -> None:
+    path = make_encoder("distilbert", tmp_path / "distilbert")
+    with pytest.warns(UserWarning, match=r'`model.precision = "int8"`.*`distilbert`.*"auto"'):
+        nlp = make_nlp(path, ("tagger",), model={"precision": "int8"})
+    found = vectors(nlp)  # warnings are errors
     nlp.to_disk(tmp_path / "nlp")
     exact = spacy.load(tmp_path / "nlp", config=switch("auto"))
-    np.testing.assert_allclose(vectors(exact), found, atol=1e-5)
+    np.testing.assert_array_equal(vectors(exact), found)
+    with pytest.warns(UserWarning, match="`distilbert`"):
+        spacy.load(tmp_path / "nlp")
+
+
+def test_another_attention_is_named(encoder_path: Path) -> None:
+    settings = {"precision": "int8", "transformer_config": {"attn_implementation": "eager"}}
+    with pytest.warns(UserWarning, match="`sdpa`.*`eager`"):
+        make_nlp(encoder_path, ("tagger",), model=settings)
+
+
+def test_an_adapter_is_seen_when_there_is_one(stored: Path) -> None:
+    nlp = spacy.load(stored)
+    vectors(nlp)
+    model: Any = shared(nlp).shim.require().model
+    model.encoder.layer[0].attention.self.query.register_forward_hook(lambda *_: None)
+    with pytest.warns(UserWarning, match="adapters, hooks"):
+        found = vectors(nlp)
+    exact = vectors(spacy.load(stored, config=switch("auto")))
+    np.testing.assert_allclose(vectors(nlp), exact, atol=1e-4)
+    np.testing.assert_array_equal(vectors(nlp), found)
 
 
 def test_documents_without_wordpieces_are_no_reason_to_warn(stored: Path) -> None:
     nlp = spacy.load(stored)
     assert [doc.tensor.shape for doc in nlp.pipe(["", " "])] == [(0, 32), (1, 32)]
+
+
+def test_integers_are_for_processors_with_fast_bf16_too(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the rest is computed under autocast, and so is the first question for the operators."""
+    expected = vectors(spacy.load(stored))
+    monkeypatch.setattr("spacy_mtl.encoder.precision.cpu_has_fast_bf16", lambda: True)
+    int8.is_there.cache_clear()
+    nlp = spacy.load(stored)
+    assert 0 < distance(vectors(nlp), expected) < 0.02
+    assert shared(nlp).shim.dtype is torch.bfloat16
+    assert shared(nlp).shim._direct.is_int8
