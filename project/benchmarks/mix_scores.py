@@ -29,6 +29,7 @@ from thinc.api import Config
 from training import (
     DEFAULT,
     as_peer,
+    entity_recogniser,
     load_results,
     one_optimizer,
     prepare,
@@ -171,14 +172,6 @@ def make_config(
     config["training"].pop("logger", None)
     config["training"]["max_epochs"] = epochs
     return config
-
-
-def entity_recogniser(factory: str) -> dict[str, Any]:
-    """The block of a component. `masked_ner` has the model of spaCy's `ner`, any other one that of its factory."""
-    if factory not in ("ner", "masked_ner"):
-        return {"factory": factory}
-    spacys = util.load_config(ROOT.parent / "configs" / "gum.cfg")["components"]["ner"]
-    return {**spacys, "factory": factory}
 
 
 def count_updates(config: Config) -> int:

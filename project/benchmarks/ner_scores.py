@@ -22,6 +22,7 @@ from spacy import util
 from spacy.language import Language
 from thinc.api import Config
 from training import (
+    entity_recogniser,
     load_results,
     run_pipeline,
     set_encoder_rate,
@@ -55,8 +56,7 @@ def make_config(folder: Path, factory: str, *, updates: int, seed: int, words: i
     config["nlp"]["pipeline"] = ["shared_transformer", "ner"]
     config["components"] = {name: components[name] for name in config["nlp"]["pipeline"]}
     config["training"]["score_weights"] = {"ents_f": 1.0}
-    if factory != "ner":
-        config["components"]["ner"] = {"factory": factory}
+    config["components"]["ner"] = entity_recogniser(factory)
     set_updates(config, updates)
     return config
 

@@ -1,7 +1,8 @@
 """Dev scores of the same pipelines, read in fp32, in bf16 and in 8-bit integers.
 
-Pipelines with `configs/gum.cfg` (tags, names, genre), names by spaCy's `ner` or by `biluo_ner`, are trained in fp32 and
-read in each precision. Run from the project's folder, after `python -m spacy project run gum-fetch` and `gum-convert`:
+Pipelines with `configs/gum.cfg` (tags, names, genre), and with spaCy's `ner` in place of its `biluo_ner`, are trained
+in fp32 and read in each precision. Run from the project's folder, after `python -m spacy project run gum-fetch` and
+`gum-convert`:
 
     python benchmarks/precision_scores.py corpus/gum --updates 600 --words 300 --seeds 3
 
@@ -21,7 +22,14 @@ from spacy.language import Language
 from spacy.scorer import Scorer
 from spacy.training import Example
 from systems import unannotated
-from training import load_results, reader_in, run_pipeline, spread, store_results
+from training import (
+    entity_recogniser,
+    load_results,
+    reader_in,
+    run_pipeline,
+    spread,
+    store_results,
+)
 
 ROOT = Path(__file__).parent
 NERS = ("ner", "biluo_ner")
@@ -98,8 +106,7 @@ def main(
             if any((r["ner"], r["seed"]) == (ner, seed) for r in results):
                 continue
             config = make_config(folder, FASTER, updates=updates, seed=seed, words=words, rate=0.0)
-            if ner != "ner":
-                config["components"]["ner"] = {"factory": ner}
+            config["components"]["ner"] = entity_recogniser(ner)
             nlp, dev_corpus, _ = run_pipeline(config, updates)
             results.append({"ner": ner, "seed": seed, "read": compare(nlp, list(dev_corpus(nlp)))})
             print(json.dumps(results[-1]), flush=True)

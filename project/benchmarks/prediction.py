@@ -172,7 +172,7 @@ def body(results: list[dict[str, Any]]) -> list[str]:
         lines += ["", f"## Text: {source}", ""]
         lines += [
             f"{share:.1%} of the tokens get the same tag and entity from ours and from spacy-transformers "
-            "(windows differ, and precision where ours is in bf16).",
+            "(windows differ, and precision where ours is not in fp32).",
             "",
         ]
         cells = []

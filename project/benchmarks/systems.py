@@ -1,6 +1,5 @@
 """The pipelines that the benchmarks of speed compare, all with the same encoder and the same heads."""
 
-import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Config
-from training import LISTENER, as_peer, set_precision
+from training import as_peer, entity_recogniser, set_precision
 
 from spacy_mtl.encoder.precision import resolve_precision
 
@@ -43,11 +42,8 @@ def make_config(
     config["nlp"]["pipeline"] = ["shared_transformer", *tasks]
     for task in set(TASKS) - set(tasks):
         del config["components"][task]
-    if ner != "ner" and "ner" in tasks:
-        default = Language.get_factory_meta(ner).default_config
-        model = copy.deepcopy(dict(default["model"]))
-        model["tok2vec"] = {"@architectures": LISTENER}
-        config["components"]["ner"] = {"factory": ner, "model": model}
+    if "ner" in tasks:
+        config["components"]["ner"] = entity_recogniser(ner)
     return config
 
 

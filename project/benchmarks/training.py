@@ -28,6 +28,24 @@ DEFAULT = DEFAULTS["balancer"]["@balancers"].split(".")[1]
 LISTENER = "spacy_mtl.SharedTransformerListener.v1"
 
 
+SPACYS_NER_MODEL: dict[str, Any] = {
+    "@architectures": "spacy.TransitionBasedParser.v2",
+    "state_type": "ner",
+    "extra_state_tokens": False,
+    "hidden_width": 64,
+    "maxout_pieces": 2,
+    "use_upper": False,
+    "tok2vec": {"@architectures": LISTENER},
+}
+
+
+def entity_recogniser(factory: str) -> dict[str, Any]:
+    """The block of a component. `ner` and `masked_ner` have spaCy's model, any other one that of its factory."""
+    if factory in ("ner", "masked_ner"):
+        return {"factory": factory, "model": copy.deepcopy(SPACYS_NER_MODEL)}
+    return {"factory": factory}
+
+
 def as_peer(config: Config) -> None:
     """Put spacy-transformers in the place of our component and listeners."""
     from spacy_mtl.encoder.huggingface import resolve_name

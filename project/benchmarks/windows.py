@@ -1,7 +1,7 @@
 """What the overlap of windows is good for: dev scores on long documents, read with several overlaps.
 
-Pipelines with `configs/gum.cfg` (tags, names, genre) are trained as they are; then the dev set of GUM, whose documents
-`gum-convert` has cut, is joined to documents of some 1,000 words, which have five windows of 256 wordpieces each. Run
+Pipelines with `configs/gum.cfg`, but spaCy's `ner`, are trained; then the dev set of GUM, whose documents `gum-convert`
+has cut, is joined to documents of some 1,000 words, which have five windows of 256 wordpieces each. Run
 from the project's folder, after `python -m spacy project run gum-fetch` and `gum-convert`:
 
     python benchmarks/windows.py corpus/gum --updates 600 --words 300 --seeds 3
