@@ -292,7 +292,8 @@ class DirectReader:
             return f"it is for BERT, CamemBERT, RoBERTa and XLM-RoBERTa, not for `{model.config.model_type}`"
         if self._last is None:
             return "parts of the encoder are not as Hugging Face has made them (adapters, hooks, compiled layers)"
-        return f"weights are not in fp32, or too many to be copied ({MOST_BYTES // 2**20} MB)"
+        most = f"{MOST_BYTES // 2**20} MB"
+        return f"weights are not in fp32, were made in inference mode, or their copy needs more than {most}"
 
     def forget(self) -> None:
         """Let go of them: the weights are about to change, or have been written to without torch's counting it."""

@@ -103,9 +103,7 @@ def is_there() -> bool:
         layer = nn.Linear(66, 34, dtype=torch.float32)
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
         rounded, steps = quantise_weights(layer.weight)
-        X = (
-            torch.cat([rounded > 0, rounded < 0]).float() * 255
-        )  # the largest sums that there can be
+        X = torch.cat([rounded > 0, rounded < 0]).float() * _STEPS  # gives the largest sums
         try:
             (found,) = Int8Copy([layer])(X)
         except (RuntimeError, AttributeError, NotImplementedError, TypeError):
