@@ -27,7 +27,8 @@ from .packed import compiled_rows
 
 _WARN = "warn_if_padding_and_no_attention_mask"  # a method of Hugging Face's
 _NO_PADDING = torch.ones((), dtype=torch.bool)  # on the processor
-_FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
+DISTILBERT = "distilbert"
+FAMILIES = ("bert", "camembert", DISTILBERT, "electra", "roberta", "xlm-roberta")
 
 
 def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
@@ -37,7 +38,7 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
     """
     config = model.config
     return (
-        config.model_type in _FAMILIES
+        config.model_type in FAMILIES
         and config._attn_implementation == "sdpa"
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and not getattr(config, "is_decoder", False)
@@ -129,16 +130,20 @@ def encode_flat(
     """Run some micro-batches as one flat row. Returns [wordpieces, width] of the last layer, or of all."""
     flat = FlatRow.of(model, batches, device)
     row = flat.ids[None]
+    table: Any = None
+    if model.config.model_type == DISTILBERT:
+        table = model.embeddings.position_embeddings.weight
+        given = {}
+    else:
+        given = {
+            "position_ids": flat.positions[None],
+            "token_type_ids": torch.zeros_like(row),
+        }
     # it looks for padding in the ids, which has to wait for a GPU
     vars(model)[_WARN] = lambda *args: None
     try:
-        with _AttentionWithin(flat.groups, row.shape):
-            output = model(
-                input_ids=row,
-                position_ids=flat.positions[None],
-                token_type_ids=torch.zeros_like(row),
-                output_hidden_states=every,
-            )
+        with _AttentionWithin(flat, table):
+            output = model(input_ids=row, output_hidden_states=every, **given)
     finally:
         vars(model).pop(_WARN, None)
     below = output.hidden_states[:-1] if every else ()
@@ -264,13 +269,14 @@ def _take(flat: Tensor, places: Tensor) -> Tensor:
 class _AttentionWithin(TorchFunctionMode):
     """Inside, torch's attention over one flat row is attention within each window of it.
 
-    row: the shape of the mask that Hugging Face makes. Before the first layer it looks whether that hides anything,
-    which has to wait for a GPU; it does not.
+    Before the first layer Hugging Face looks whether a mask of the row's shape hides anything, which has to wait for a
+    GPU; it does not. table: of positions, for DistilBERT, which counts them itself.
     """
 
-    def __init__(self, groups: Sequence[Group], row: torch.Size) -> None:
+    def __init__(self, flat: FlatRow, table: Tensor | None) -> None:
         super().__init__()
-        self._groups, self._row = groups, row
+        self._groups, self._positions = flat.groups, flat.positions[None]
+        self._table = table
         self._attends = False
 
     def __torch_function__(
@@ -284,10 +290,12 @@ class _AttentionWithin(TorchFunctionMode):
             return self._attend(*args, **(kwargs or {}))
         if not self._attends and func in (torch.all, Tensor.all) and self._is_mask(args, kwargs):
             return _NO_PADDING
+        if self._table is not None and func is embedding and args[1] is self._table:
+            args = (self._positions, *args[1:])
         return func(*args, **(kwargs or {}))
 
     def _is_mask(self, args: Sequence[Any], kwargs: dict[str, Any] | None) -> bool:
-        return len(args) == 1 and not kwargs and args[0].shape == self._row
+        return len(args) == 1 and not kwargs and args[0].shape == self._positions.shape
 
     def _attend(
         self,

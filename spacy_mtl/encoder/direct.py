@@ -18,7 +18,7 @@ from torch.nn.modules import module as module_hooks
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-from .attention import FlatRow, Group, attend, reads_flat
+from .attention import DISTILBERT, FAMILIES, FlatRow, Group, attend
 from .int8 import is_there
 from .packed import MOST_BYTES, Products
 from .products import GELU, Activation, Product
@@ -69,6 +69,10 @@ class _Parts:
         if type(dropout) is not nn.Dropout or dropout.training:
             raise NotPlain
         self._add(dropout)
+
+    def linear(self, *groups: Sequence[Any]) -> list[list[nn.Linear]]:
+        """The modules, each as by `plain`."""
+        return [[self.plain(module, nn.Linear) for module in group] for group in groups]
 
     def activation(self, module: Any) -> Any:
         """The module. Raises NotPlain."""
@@ -142,7 +146,7 @@ class _Norm:
 class Layer:
     """One layer's parts."""
 
-    attention: Any
+    n_heads: int
     linear: list[list[nn.Linear]]
     attended_norm: _Norm
     activation: Any
@@ -158,25 +162,41 @@ class Layer:
         mixed, attended = parts.home(attention.self), parts.home(attention.output)
         parts.silent(attended)
         parts.silent(narrow)
-        groups = (
-            (mixed.query, mixed.key, mixed.value),
-            (attended.dense,),
-            (wide.dense,),
-            (narrow.dense,),
-        )
         return cls(
-            attention=mixed,
-            linear=[[parts.plain(part, nn.Linear) for part in group] for group in groups],
+            n_heads=mixed.num_attention_heads,
+            linear=parts.linear(
+                (mixed.query, mixed.key, mixed.value),
+                (attended.dense,),
+                (wide.dense,),
+                (narrow.dense,),
+            ),
             attended_norm=_Norm(parts.plain(attended.LayerNorm, nn.LayerNorm)),
             activation=parts.activation(wide.intermediate_act_fn),
             narrow_norm=_Norm(parts.plain(narrow.LayerNorm, nn.LayerNorm)),
+        )
+
+    @classmethod
+    def of_distilbert(cls, layer: Any, parts: _Parts) -> "Layer":
+        mixed, feed = parts.home(layer.attention), parts.home(layer.ffn)
+        parts.silent(feed)
+        return cls(
+            n_heads=mixed.n_heads,
+            linear=parts.linear(
+                (mixed.q_lin, mixed.k_lin, mixed.v_lin),
+                (mixed.out_lin,),
+                (feed.lin1,),
+                (feed.lin2,),
+            ),
+            attended_norm=_Norm(parts.plain(layer.sa_layer_norm, nn.LayerNorm)),
+            activation=parts.activation(feed.activation),
+            narrow_norm=_Norm(parts.plain(layer.output_layer_norm, nn.LayerNorm)),
         )
 
     def __call__(self, X: Tensor, groups: Sequence[Group], products: Sequence[Product]) -> Tensor:
         """[wordpieces, width] to the same. products: of `linear`."""
         mixed, attended, wide, narrow = products
         n = X.shape[0]
-        split = (n, self.attention.num_attention_heads, -1)
+        split = (n, self.n_heads, -1)
         q, k, v = (Y.view(split) for Y in mixed(X))
         (H,) = attended(attend(groups, q, k, v).reshape(n, -1), plus=X)
         H = self.attended_norm(H)
@@ -188,13 +208,13 @@ class Layer:
 class DirectEncoder:
     """An encoder's parts.
 
-    words, positions, kinds: tables. project: brings their sum to the width of the layers. is_as_found: whether all
-    parts are still in their places, and plain.
+    words, positions, kinds: tables; DistilBERT has no kinds. project: brings their sum to the width of the layers.
+    is_as_found: whether all parts are still in their places, and plain.
     """
 
     words: nn.Embedding
     positions: nn.Embedding
-    kinds: nn.Embedding
+    kinds: nn.Embedding | None
     norm: _Norm
     project: nn.Linear | None
     layers: list[Layer]
@@ -214,15 +234,19 @@ class DirectEncoder:
             whole: Any = parts.home(model)
             tables = parts.home(whole.embeddings)
             parts.silent(tables)
-            project = getattr(whole, "embeddings_project", None)
-            stack = parts.each(parts.home(whole.encoder).layer)
-            layers = [Layer.of(parts.home(layer), parts) for layer in stack]
+            project, kinds = getattr(whole, "embeddings_project", None), None
+            if model.config.model_type == DISTILBERT:
+                stack, make = parts.home(whole.transformer), Layer.of_distilbert
+            else:
+                stack, make = parts.home(whole.encoder), Layer.of
+                kinds = parts.plain(tables.token_type_embeddings, nn.Embedding)
+            layers = [make(parts.home(layer), parts) for layer in parts.each(stack.layer)]
             if not layers:
                 return None
             return cls(
                 words=parts.plain(tables.word_embeddings, nn.Embedding),
                 positions=parts.plain(tables.position_embeddings, nn.Embedding),
-                kinds=parts.plain(tables.token_type_embeddings, nn.Embedding),
+                kinds=kinds,
                 norm=_Norm(parts.plain(tables.LayerNorm, nn.LayerNorm)),
                 project=None if project is None else parts.plain(project, nn.Linear),
                 layers=layers,
@@ -243,7 +267,9 @@ class DirectEncoder:
         """As `encode_flat`, without a graph."""
         multiple, compiles = _multiple_of_keys(device), self.products.are_int8
         flat = FlatRow.of(model, batches, device, multiple=multiple, compiles=compiles)
-        X = embedding(flat.ids, self.words.weight) + self.kinds.weight[0]
+        X = embedding(flat.ids, self.words.weight)
+        if self.kinds is not None:
+            X += self.kinds.weight[0]
         X = self.norm(X.add_(embedding(flat.positions, self.positions.weight)))
         if self.project is not None:
             X = linear(X, self.project.weight, self.project.bias)
@@ -281,15 +307,15 @@ class DirectReader:
 
     def why_not_int8(self, model: PreTrainedModel) -> str:
         """What keeps an encoder that was not read so from it."""
-        attention = model.config._attn_implementation
+        family, attention = model.config.model_type, model.config._attn_implementation
         if not is_there():
             return (
                 "this build of torch does not multiply 8-bit integers with oneDNN on this processor"
             )
+        if family not in FAMILIES:
+            return f"it is for {', '.join(FAMILIES)}, not for `{family}`"
         if attention != "sdpa":
             return f"it needs the attention `sdpa`, and this encoder has `{attention}`"
-        if not reads_flat(model, train=False):
-            return f"it is for BERT, CamemBERT, RoBERTa and XLM-RoBERTa, not for `{model.config.model_type}`"
         if self._last is None:
             return "parts of the encoder are not as Hugging Face has made them (adapters, hooks, compiled layers)"
         most = f"{MOST_BYTES // 2**20} MB"

@@ -19,7 +19,7 @@ from spacy_mtl.encoder.layers import checkpoint_layers
 from spacy_mtl.types import MicroBatch
 
 CPU = torch.device("cpu")
-FLAT = {"bert", "minilm", "roberta", "xlm-roberta"}  # among our tiny families
+FLAT = {"bert", "distilbert", "minilm", "roberta", "xlm-roberta"}  # among our tiny families
 
 
 def batch(*lengths: int) -> MicroBatch:
@@ -76,12 +76,13 @@ def test_other_attention_and_gradient_checkpoints_need_padding(
     assert not reads_flat(model)
 
 
+@pytest.mark.parametrize("family", ["roberta", "distilbert"])
 @pytest.mark.parametrize("every", [False, True])
 @pytest.mark.parametrize("lengths", [[(7, 7), (3, 3)], [(9, 4, 1)], [(6,), (5, 4), (2, 2, 1)]])
 def test_each_window_is_as_if_it_were_read_alone(
-    lengths: list[tuple[int, ...]], every: bool, family_dir: Callable[[str], Path]
+    family: str, lengths: list[tuple[int, ...]], every: bool, family_dir: Callable[[str], Path]
 ) -> None:
-    model = load(family_dir("roberta"))
+    model = load(family_dir(family))
     batches = [batch(*group) for group in lengths]
     with torch.inference_mode():
         found = encode_flat(model, batches, CPU, every=every)
@@ -97,10 +98,11 @@ def test_each_window_is_as_if_it_were_read_alone(
     assert all(len(layer) == start for layer in found)
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_more_wordpieces_than_the_encoder_has_positions_fit_into_one_call(
-    family_dir: Callable[[str], Path],
+    family: str, family_dir: Callable[[str], Path]
 ) -> None:
-    model = load(family_dir("bert"))
+    model = load(family_dir(family))
     (found,) = encode_flat(model, [batch(*[100] * 5)], CPU, every=False)
     assert found.shape == (500, 32)  # it has 128
 

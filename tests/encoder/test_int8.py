@@ -333,6 +333,7 @@ def test_a_reader_says_whether_it_reads_in_integers_and_why_not(
         assert "adapters, hooks" in reader.why_not_int8(model)
     model.config._attn_implementation = "eager"
     assert "`sdpa`, and this encoder has `eager`" in reader.why_not_int8(model)
-    assert "not for `distilbert`" in reader.why_not_int8(load(family_dir("distilbert")))
+    assert "distilbert, electra" in reader.why_not_int8(load(family_dir("t5")))
+    assert "not for `t5`" in reader.why_not_int8(load(family_dir("t5")))
     monkeypatch.setattr(direct, "is_there", lambda: False)
     assert "oneDNN" in reader.why_not_int8(model)

@@ -102,14 +102,14 @@ def test_predictions_follow_the_weights(encoder_path: Path, tmp_path: Path) -> N
 
 
 def test_an_encoder_that_cannot_is_computed_as_before_and_says_so_once(tmp_path: Path) -> None:
-    path = make_encoder("distilbert", tmp_path / "distilbert")
-    with pytest.warns(UserWarning, match=r'`model.precision = "int8"`.*`distilbert`.*"auto"'):
+    path = make_encoder("modernbert", tmp_path / "modernbert")
+    with pytest.warns(UserWarning, match=r'`model.precision = "int8"`.*`modernbert`.*"auto"'):
         nlp = make_nlp(path, ("tagger",), model={"precision": "int8"})
     found = vectors(nlp)  # warnings are errors
     nlp.to_disk(tmp_path / "nlp")
     exact = spacy.load(tmp_path / "nlp", config=switch("auto"))
     np.testing.assert_array_equal(vectors(exact), found)
-    with pytest.warns(UserWarning, match="`distilbert`"):
+    with pytest.warns(UserWarning, match="`modernbert`"):
         spacy.load(tmp_path / "nlp")
 
 
