@@ -84,7 +84,7 @@ class Layout:
         """The context of its calls."""
         if not self.any_rows:
             return nullcontext()
-        return patch.object(attention, "compiled_rows", lambda n, device: n)
+        return patch.object(attention, "compiled_rows", lambda n, *_, **__: n)
 
 
 LAYOUTS = {
