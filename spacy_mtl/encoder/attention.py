@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
+from .. import errors
 from ..types import Bools, MicroBatch
 from .layers import is_checkpointed
 from .packed import compiled_rows
@@ -37,6 +38,8 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
     train: whether there will be a backward pass. Looking for layers that are computed again then takes a while.
     """
     config = model.config
+    if config.model_type == DISTILBERT and not _is_plain(model.embeddings.position_embeddings):
+        return False
     return (
         config.model_type in FAMILIES
         and config._attn_implementation == "sdpa"
@@ -44,6 +47,12 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
         and not getattr(config, "is_decoder", False)
         and not (train and is_checkpointed(model))
     )
+
+
+def _is_plain(table: Any) -> bool:
+    """Whether a lookup in a table of positions can be told by the table's own weight."""
+    own = vars(table)
+    return type(table) is nn.Embedding and "weight" in own["_parameters"] and "forward" not in own
 
 
 def runs(batches: Sequence[MicroBatch], budget: int) -> Iterator[list[MicroBatch]]:
@@ -142,10 +151,15 @@ def encode_flat(
     # it looks for padding in the ids, which has to wait for a GPU
     vars(model)[_WARN] = lambda *args: None
     try:
-        with _AttentionWithin(flat, table):
-            output = model(input_ids=row, output_hidden_states=every, **given)
+        with _AttentionWithin(flat, table) as within:
+            # which some attention would leave torch's for
+            output = model(
+                input_ids=row, output_hidden_states=every, output_attentions=False, **given
+            )
     finally:
         vars(model).pop(_WARN, None)
+    if model.config.num_hidden_layers and not within.attends:
+        raise errors.attention_not_seen(model.config.model_type)
     below = output.hidden_states[:-1] if every else ()
     return [layer[0, : flat.n] for layer in (*below, output.last_hidden_state)]
 
@@ -277,7 +291,7 @@ class _AttentionWithin(TorchFunctionMode):
         super().__init__()
         self._groups, self._positions = flat.groups, flat.positions[None]
         self._table = table
-        self._attends = False
+        self.attends = False
 
     def __torch_function__(
         self,
@@ -288,7 +302,7 @@ class _AttentionWithin(TorchFunctionMode):
     ) -> Any:
         if func is scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
-        if not self._attends and func in (torch.all, Tensor.all) and self._is_mask(args, kwargs):
+        if not self.attends and func in (torch.all, Tensor.all) and self._is_mask(args, kwargs):
             return _NO_PADDING
         if self._table is not None and func is embedding and args[1] is self._table:
             args = (self._positions, *args[1:])
@@ -308,7 +322,7 @@ class _AttentionWithin(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        self._attends = True
+        self.attends = True
         assert query.shape[0] == 1
         assert not is_causal
         assert not enable_gqa

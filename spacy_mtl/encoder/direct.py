@@ -18,7 +18,7 @@ from torch.nn.modules import module as module_hooks
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-from .attention import DISTILBERT, FAMILIES, FlatRow, Group, attend
+from .attention import DISTILBERT, FAMILIES, FlatRow, Group, attend, reads_flat
 from .int8 import is_there
 from .packed import MOST_BYTES, Products
 from .products import GELU, Activation, Product
@@ -316,10 +316,15 @@ class DirectReader:
             return f"it is for {', '.join(FAMILIES)}, not for `{family}`"
         if attention != "sdpa":
             return f"it needs the attention `sdpa`, and this encoder has `{attention}`"
+        if not reads_flat(model, train=False):
+            return "it needs absolute positions in a plain table, and an encoder that is no decoder"
         if self._last is None:
             return "parts of the encoder are not as Hugging Face has made them (adapters, hooks, compiled layers)"
         most = f"{MOST_BYTES // 2**20} MB"
-        return f"weights are not in fp32, were made in inference mode, or their copy needs more than {most}"
+        return (
+            "weights are not in fp32, were made in inference mode, or their copy needs more than "
+            f"{most}; or a layer has no bias"
+        )
 
     def forget(self) -> None:
         """Let go of them: the weights are about to change, or have been written to without torch's counting it."""

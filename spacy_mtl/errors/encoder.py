@@ -31,3 +31,10 @@ def no_fast_tokenizer(name: str, *, key: str) -> ConfigError:
         f"Set `{key}` to a model that ships a `tokenizer.json`, or convert its tokenizer with "
         "`transformers.AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)`."
     )
+
+
+def attention_not_seen(model_type: str) -> ConfigError:
+    return ConfigError(
+        f"This `{model_type}` computes attention otherwise than by torch's function, so its windows cannot be read "
+        'without padding. Set `model.transformer_config.attn_implementation = "eager"`, with which they are padded.'
+    )

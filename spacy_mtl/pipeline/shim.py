@@ -249,11 +249,12 @@ class EncoderShim(Shim):
         """On a new device, or for a new encoder."""
         self._direct.forget()
         self._wants_int8 = self.settings.precision == "int8" and device.type == "cpu"
-        model = self.require().model
-        if self._wants_int8 and reads_flat(model, train=False):
-            with torch.inference_mode():
-                self._direct.of(model)
-        self._check_int8()
+        if self._wants_int8:
+            model = self._switch(train=False)
+            if reads_flat(model, train=False):
+                with torch.inference_mode():
+                    self._direct.of(model)
+            self._check_int8()
 
     def predict_docs(self, docs: list[Doc]) -> tuple[EncoderInput, Array]:
         """Prepare and predict, with a lower budget if the device's memory does not hold this one.

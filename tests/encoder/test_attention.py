@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.parametrize
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
@@ -16,6 +17,7 @@ from spacy_mtl.encoder import attention
 from spacy_mtl.encoder.attention import Group, attend, encode_flat, reads_flat, runs
 from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.encoder.layers import checkpoint_layers
+from spacy_mtl.errors import ConfigError
 from spacy_mtl.types import MicroBatch
 
 CPU = torch.device("cpu")
@@ -105,6 +107,58 @@ def test_more_wordpieces_than_the_encoder_has_positions_fit_into_one_call(
     model = load(family_dir(family))
     (found,) = encode_flat(model, [batch(*[100] * 5)], CPU, every=False)
     assert found.shape == (500, 32)  # it has 128
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_attention_is_seen_though_its_scores_are_wanted(
+    family: str, family_dir: Callable[[str], Path]
+) -> None:
+    """transformers 4 leaves torch's function for an attention of its own then, over the whole row."""
+    models = load(family_dir(family)), load(family_dir(family), output_attentions=True)
+    found, expected = (
+        encode_flat(model, [batch(9, 4), batch(6)], CPU, every=False)[0] for model in models
+    )
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_attention_that_is_not_seen_is_an_error(
+    family: str, family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(family_dir(family))
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", None)
+    with pytest.raises(ConfigError, match=f'`{family}`.*attn_implementation = "eager"'):
+        encode_flat(model, [batch(9, 4)], CPU, every=False)
+
+
+class Shifted(torch.nn.Module):
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return X + 1.0
+
+
+def parametrise(model: Any) -> None:
+    table = model.embeddings.position_embeddings
+    torch.nn.utils.parametrize.register_parametrization(table, "weight", Shifted())
+
+
+def wrap(model: Any) -> None:
+    model.embeddings.position_embeddings = torch.nn.Sequential(model.embeddings.position_embeddings)
+
+
+def call_otherwise(model: Any) -> None:
+    table = model.embeddings.position_embeddings
+    table.forward = lambda ids: torch.nn.functional.embedding(ids, table.weight.clone())
+
+
+@pytest.mark.parametrize("change", [parametrise, wrap, call_otherwise])
+def test_distilbert_needs_padding_if_its_positions_cannot_be_told(
+    change: Callable[[Any], None], family_dir: Callable[[str], Path]
+) -> None:
+    model = load(family_dir("distilbert"))
+    assert reads_flat(model)
+    change(model)
+    assert not reads_flat(model)
+    assert not reads_flat(model, train=False)
 
 
 def group(*lengths: int, multiple: int) -> Group:

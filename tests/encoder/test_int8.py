@@ -331,6 +331,8 @@ def test_a_reader_says_whether_it_reads_in_integers_and_why_not(
         reader.of(model)
         assert not reader.is_int8
         assert "adapters, hooks" in reader.why_not_int8(model)
+    model.config.is_decoder = True
+    assert "no decoder" in reader.why_not_int8(model)
     model.config._attn_implementation = "eager"
     assert "`sdpa`, and this encoder has `eager`" in reader.why_not_int8(model)
     assert "distilbert, electra" in reader.why_not_int8(load(family_dir("t5")))

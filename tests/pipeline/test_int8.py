@@ -131,6 +131,13 @@ def test_an_adapter_is_seen_when_there_is_one(stored: Path) -> None:
     np.testing.assert_array_equal(vectors(nlp), found)
 
 
+def test_a_training_that_goes_to_another_device_is_no_reason_to_warn(encoder_path: Path) -> None:
+    nlp = make_nlp(encoder_path, ("tagger",), model={"precision": "int8"})
+    train(nlp, steps=1)
+    shared(nlp).model.to_cpu()
+    assert shared(nlp).shim._direct.is_int8
+
+
 def test_documents_without_wordpieces_are_no_reason_to_warn(stored: Path) -> None:
     nlp = spacy.load(stored)
     assert [doc.tensor.shape for doc in nlp.pipe(["", " "])] == [(0, 32), (1, 32)]
