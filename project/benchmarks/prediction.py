@@ -168,11 +168,13 @@ def body(results: list[dict[str, Any]]) -> list[str]:
     ]
     for source in dict.fromkeys(row["source"] for row in results):
         rows = [row for row in results if row["source"] == source]
-        share = rows[0]["agreement"]
+        ours = [row for row in rows if row["system"].startswith("spacy_mtl")]
+        with_ner = {row["system"].replace(", biluo_ner", ""): row["agreement"] for row in ours}
+        shares = [f"{share:.1%} ({name})" for name, share in with_ner.items()]
         lines += ["", f"## Text: {source}", ""]
         lines += [
-            f"{share:.1%} of the tokens get the same tag and entity from ours and from spacy-transformers "
-            "(windows differ, and precision where ours is not in fp32).",
+            f"{', '.join(shares)} of the tokens get the same tag and entity from ours and from "
+            "spacy-transformers (windows differ, and precision where ours is not in fp32).",
             "",
         ]
         cells = []
