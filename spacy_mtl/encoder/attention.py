@@ -152,7 +152,7 @@ def encode_flat(
     vars(model)[_WARN] = lambda *args: None
     try:
         with _AttentionWithin(flat, table) as within:
-            # which some attention would leave torch's for
+            # with scores to hand out transformers 4 would not call torch's attention
             output = model(
                 input_ids=row, output_hidden_states=every, output_attentions=False, **given
             )
