@@ -4,10 +4,11 @@ Tags, genre, names, morphology and parses, together with each balancer, against 
 updates of the same batches, so also at equal epochs and with the same gold. Run from the project's folder, after
 `python -m spacy project run gum-fetch` and `gum-convert`:
 
-    python benchmarks/gum_balancers.py corpus/gum --updates 300 --seeds 3
+    python benchmarks/gum_balancers.py corpus/gum --updates 300 --encoder-rate 1e-4 --seeds 3
 
 `--balancer NAME`, repeatable, trains these only, and pipelines alone if the JSON has none. Finished runs are kept in
-training/gum_balancers, so an interrupted command goes on. Writes benchmarks/results/gum_balancers.{json,md}.
+training/gum_balancers_300x300_0.0001, so an interrupted command goes on. Writes
+benchmarks/results/gum_balancers_300x300_0.0001.{json,md}, named by updates, words and rate.
 """
 
 from pathlib import Path
@@ -28,7 +29,7 @@ METHODS = {
     "EqualProjection": {"@balancers": "spacy_mtl.EqualProjection.v1"},
     **{name: block for name, block in BALANCERS.items() if name not in ("plain sum", "Static")},
 }
-NOTE = """`configs/gum.cfg` with five heads, names by `biluo_ner`, 1e-4 for the encoder. Scores, times 100: mean and
+NOTE = """`configs/gum.cfg` with five heads, names by `biluo_ner`. Scores, times 100: mean and
 sample standard deviation over seeds. Gains: over a pipeline for the task alone, seed by seed; `worst`: of the task that
 gained least, on average over seeds; the best first. Genre is the macro F of 15 genres.
 """
@@ -64,34 +65,36 @@ def main(
     updates: Annotated[int, typer.Option(help="Optimizer steps of each run.")] = 300,
     words: Annotated[int, typer.Option(help="Words in a batch.")] = 300,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    encoder_rate: Annotated[float, typer.Option(help="Highest rate of the encoder.")] = 1e-4,
     balancer: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
 ) -> None:
     """Train each task alone, and all together with each balancer, and write the table."""
-    for name in balancer or []:
-        if name not in METHODS:
-            raise typer.BadParameter(f"`{name}` is none of {', '.join(METHODS)}")
-    out = ROOT / "results" / "gum_balancers.json"
-    runs = ROOT.parent / "training" / "gum_balancers"
+    for method in balancer or []:
+        if method not in METHODS:
+            raise typer.BadParameter(f"`{method}` is none of {', '.join(METHODS)}")
+    name = f"gum_balancers_{updates}x{words}_{encoder_rate:g}"
+    out = ROOT / "results" / f"{name}.json"
+    runs = ROOT.parent / "training" / name
     stored = {(r["balancer"], r["seed"]) for r in load_results(out)}
     has_alone = balancer and all((ALONE, seed) in stored for seed in range(seeds))
-    names = [*([] if has_alone else ["plain sum"]), *(balancer or METHODS)]
-    for name in dict.fromkeys(names):  # with the plain sum each alone
-        config = make_config(folder, words)
-        config["components"]["shared_transformer"]["balancer"] = METHODS[name]
+    methods = [*([] if has_alone else ["plain sum"]), *(balancer or METHODS)]
+    for method in dict.fromkeys(methods):  # with the plain sum each alone
+        config = make_config(folder, words, rate=encoder_rate)
+        config["components"]["shared_transformer"]["balancer"] = METHODS[method]
         report = compare(
             config,
-            runs / name.replace(" ", "_"),
+            runs / method.replace(" ", "_"),
             steps=updates,
             seeds=seeds,
             pairs=False,
             equal="updates",
-            quick=name != "plain sum",
-            say=lambda text, name=name: print(name, text, flush=True),
+            quick=method != "plain sum",
+            say=lambda text, method=method: print(method, text, flush=True),
         )
         heads = report["heads"]
         found: dict[tuple[str, int], dict[str, float]] = {}
         for run in report["runs"]:
-            key = name if len(run["heads"]) == len(heads) else ALONE, run["seed"]
+            key = method if len(run["heads"]) == len(heads) else ALONE, run["seed"]
             found.setdefault(key, {}).update(run["scores"])
         new = [
             {"balancer": key, "seed": seed, "scores": {h: scores[h] for h in heads}}
@@ -99,7 +102,7 @@ def main(
         ]
         done = {(r["balancer"], r["seed"]) for r in new}
         kept = [r for r in load_results(out) if (r["balancer"], r["seed"]) not in done]
-        title = f"Balancers on GUM, {updates} updates of {words} words"
+        title = f"Balancers on GUM, {updates} updates of {words} words, {encoder_rate:g} for the encoder"
         store_results(out, [*kept, *new], title, [*table([*kept, *new]), NOTE])
     print(*table(load_results(out)), sep="\n")
 

@@ -65,8 +65,10 @@ PLAIN, BALANCED = (
 )
 
 
-def make_config(folder: Path, words: int, balancer: str | None = None) -> Config:
-    """configs/gum.cfg with five heads, and a rate of 0.0001 for the encoder."""
+def make_config(
+    folder: Path, words: int, balancer: str | None = None, rate: float = 1e-4
+) -> Config:
+    """configs/gum.cfg with five heads, and this rate for the encoder."""
     overrides = {
         "paths.train": str(folder / "train.spacy"),
         "paths.dev": str(folder / "dev.spacy"),
@@ -74,7 +76,7 @@ def make_config(folder: Path, words: int, balancer: str | None = None) -> Config
         "training.batcher.size": words,
     }
     config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
-    set_encoder_rate(config)
+    set_encoder_rate(config, rate)
     config["components"] |= HEADS
     block = None if balancer is None else {"@balancers": f"spacy_mtl.{balancer}.v1"}
     config["components"]["shared_transformer"]["balancer"] = block
