@@ -29,12 +29,13 @@ class TaskSignals:
     A task is active if the batch is annotated for it. The order of the tasks means nothing.
 
     tasks: names, each once.
-    gramian: [T, T] inner products of the tasks' gradients, each divided by the annotated units that its task usually
-        has in a batch. Lengths are those at the encoder's parameters (`calibrate_every` of `shared_transformer`),
-        angles those of the balancer's `level`. None: not measured, because the balancer does not need it.
+    gramian: [T, T] inner products of the tasks' gradients, for a balancer with `per_unit` each divided by the annotated
+        units that its task usually has in a batch. Lengths are those at the encoder's parameters (`calibrate_every` of
+        `shared_transformer`), angles those of the balancer's `level`. None: not shown, because the balancer does not
+        need it.
     losses: [T] loss per annotated unit. None: not measured.
     units: [T] annotated units (tokens, documents, ...), at least 0.
-    step: how many batches were weighed before this one.
+    step: how many batches came before this one, annotated or not.
 
     The arrays are kept as float64 copies, the Gramian exactly symmetric. Raises ValueError for other shapes, for
     numbers that are not finite, and for a matrix that is not symmetric or has a negative diagonal.
@@ -100,7 +101,8 @@ def _symmetric(gramian: Floats) -> Floats:
 class Balancer(ABC):
     """Maps what was measured to one weight for each active task. Subclass it for a balancer of your own.
 
-    needs: which of `gramian` and `losses` must be measured; what is not needed is not measured.
+    needs: which of `gramian` and `losses` it must be shown. Without `gramian` there is no backward pass for a task of
+        its own (`calibrate_every` of `shared_transformer`).
     level: of the Gramian's angles. `token`: gradients with respect to the batch's token vectors; those of tasks that
         are annotated in different documents are orthogonal. `pooled`: these angles averaged over batches, and for
         tasks that share no documents the angle between their gradients' sums over the tokens, averaged alike, which can

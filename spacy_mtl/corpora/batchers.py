@@ -26,9 +26,9 @@ class BatchByWordpieces:
     in the order in which they arrive.
 
     size: most wordpieces in a batch, a number or a schedule. A longer document makes a batch of its own. When
-        the corpus is resumed with `load_state_dict`, a schedule begins anew.
-    mix: whether a batch may hold examples of several sources.
-    discard_oversize: leave out documents that are longer than `size`.
+        the corpus is resumed with `load_state_dict`, a schedule begins anew. Default: 2000.
+    mix: whether a batch may hold examples of several sources. Default: true.
+    discard_oversize: leave out documents that are longer than `size`. Default: false.
 
     Raises ConfigError if the pipeline has no shared_transformer.
     """
@@ -68,14 +68,14 @@ class BatchByWordpieces:
         sources = [by_source[name] for name in mixer.names]
         for source in sources:
             source.sort(key=lambda example: example.index)
-        mixer.sizes = [len(source) for source in sources]  # a caller may have left out some
+        mixer.begin([len(source) for source in sources])  # a caller may have left out some
         drawn = (sources[s][i] for s, i in mixer.draws())
-        done = 0
+        done, resume_at = 0, mixer.resume_at
         for batch in self._batches(drawn):
-            done += len(batch)
-            if done > mixer.resume_at:
+            used, done = max(resume_at - done, 0), done + len(batch)
+            if used < len(batch):
                 mixer.position = done
-                yield batch
+                yield batch[used:]
         mixer.finish_epoch()
 
     def _batches(self, examples: Iterator[Example]) -> Iterator[Batch]:

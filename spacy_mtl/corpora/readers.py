@@ -82,24 +82,18 @@ class MultiCorpus:
         return self._stream(nlp, check_labels) if self.stream else self._read(nlp, check_labels)
 
     def _read(self, nlp: Language, check_labels: bool) -> Iterator[SourcedExample]:
-        sizes = []
-        mixer = self._new_mixer([1] * len(self.sources))  # the sizes are known at the end
+        if self.mixer is None:
+            self.mixer = self._new_mixer([])  # the batcher knows which of the examples there are
         for source in self.sources:
-            size = 0
             for example in source.examples(nlp, check_labels=check_labels):
-                example.mixer = mixer
-                size += 1
+                example.mixer = self.mixer
                 yield example
-            sizes.append(size)
-        mixer.sizes = sizes
-        self._resume(mixer)
 
     def _stream(self, nlp: Language, check_labels: bool) -> Iterator[SourcedExample]:
         if self.mixer is None:
             sizes = [sum(1 for _ in source.examples(nlp)) for source in self.sources]
-            self._resume(self._new_mixer(sizes))
+            self.mixer = self._new_mixer(sizes)
         mixer = self.mixer
-        assert mixer is not None
         if self._exhausted or mixer.resume_at >= sum(mixer.sizes):
             mixer.finish_epoch()  # not at the end of the last call: batches may still have to be made of its examples
         self._exhausted = False
@@ -139,16 +133,11 @@ class MultiCorpus:
             self.seed = random.getrandbits(32)
         weights = [source.weight for source in self.sources]
         names = [source.name for source in self.sources]
-        return Mixer(sizes, weights, sampling=self.sampling, seed=self.seed, names=names)
-
-    def _resume(self, mixer: Mixer) -> None:
-        """Take over where the last mixer, or the loaded state, stood."""
+        mixer = Mixer(sizes, weights, sampling=self.sampling, seed=self.seed, names=names)
         if self._state is not None:
             mixer.load_state_dict(self._state)
-        elif self.mixer is not None:
-            mixer.follow(self.mixer)
-        self._state = None
-        self.mixer = mixer
+            self._state = None
+        return mixer
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream of training examples stands: seed, epoch and position. Empty before anything was read."""
@@ -159,12 +148,11 @@ class MultiCorpus:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, from the next call on.
 
-        Raises ConfigError, at that call, if the sources have other sizes now.
+        If the sources have other sizes now ConfigError is raised: by that call of a stream, else by the batcher.
         """
         self._state = dict(state) or None
-        if self.stream:
-            self.mixer = None
-            self._exhausted = False
+        self.mixer = None
+        self._exhausted = False
 
     # ---- what the config says about us
 

@@ -97,7 +97,8 @@ class Mixer:
     drawn exactly once. Otherwise each draw is an independent choice of a source; within a source every example is drawn
     once before any is drawn again, across epochs too.
 
-    sizes: examples in each source. weights: the user's factor for each. seed: of all random choices.
+    sizes: examples in each source; may be empty until `begin`. weights: the user's factor for each. seed: of all random
+        choices. names: of the sources, for who asks.
     """
 
     def __init__(
@@ -117,7 +118,8 @@ class Mixer:
         self.epoch = 0
         self.position = 0  # draws of this epoch that have been used
         self.resume_at = 0  # draws of this epoch that were used before the stream was resumed
-        self.drawn = [0] * len(self.sizes)  # from each source before this epoch
+        self.drawn = [0] * len(self.weights)  # from each source before this epoch
+        self._is_resumed = False
 
     @property
     def is_exact(self) -> bool:
@@ -160,14 +162,19 @@ class Mixer:
         self.epoch += 1
         self.position = self.resume_at = 0
 
-    def follow(self, earlier: "Mixer") -> None:
-        """Go on with the epoch in which another mixer of the same sources stands, from its beginning."""
-        self.epoch = earlier.epoch
-        if earlier.sizes == self.sizes:
-            self.drawn = list(earlier.drawn)
+    def begin(self, sizes: Sequence[int]) -> None:
+        """Draw the epoch from where it was resumed, else from its beginning, with sources of these sizes.
+
+        Raises ConfigError if it was resumed and they had others.
+        """
+        if self._is_resumed and self.sizes != list(sizes):
+            raise errors.other_sources(then=self.sizes, now=list(sizes))
+        if self.sizes != list(sizes):
+            self.sizes, self.drawn = list(sizes), [0] * len(self.weights)
+        self.position, self._is_resumed = self.resume_at, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, for `load_state_dict`."""
+        """Where the stream stands, for `load_state_dict`: plain values only."""
         return {
             "seed": self.seed,
             "sizes": list(self.sizes),
@@ -177,9 +184,11 @@ class Mixer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken. Raises ConfigError if the sources have other sizes now."""
-        if list(state["sizes"]) != self.sizes:
+        """Go on where `state_dict` was taken. Raises ConfigError if the sources are known to have other sizes now."""
+        if self.sizes and list(state["sizes"]) != self.sizes:
             raise errors.other_sources(then=state["sizes"], now=self.sizes)
+        self.sizes = list(state["sizes"])
+        self._is_resumed = bool(self.sizes)
         self.seed = state["seed"]
         self.epoch = state["epoch"]
         self.position = self.resume_at = state["position"]

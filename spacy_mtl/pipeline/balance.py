@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from thinc.api import get_array_module, to_numpy
@@ -29,14 +29,26 @@ _ROUNDING = 1e-5  # of cosines in fp32
 _MAX_AGE = 50  # batches without the task after which its pooled gradient starts anew
 
 
+class Gramians(NamedTuple):
+    """Inner products of the gradients of A tasks, [A, A] each, in host memory.
+
+    token: of one batch, with the lengths that the gradients have at the encoder's parameters, estimated.
+    pooled: both averaged over batches.
+    plain: of one batch, with respect to the token vectors, as the heads have handed them back.
+    """
+
+    token: Floats
+    pooled: Floats
+    plain: Floats
+
+
 @dataclass(frozen=True)
 class Pull:
     """How the heads pull at the encoder in one batch; A of them are annotated and have handed back a gradient.
 
     tasks: their names, sorted.
-    gramians: [2, A, A] inner products, on the device where they were measured. Lengths in both are those that the
-        gradients have at the encoder's parameters, estimated; in the second averaged over batches. Angles are those
-        between the gradients with respect to the token vectors; and those of `cosines`.
+    gramians: [3, A, A] inner products, on the device where they were measured, in the order of `Gramians`. Angles are
+        those between the gradients with respect to the token vectors, in the second those of `cosines`.
     known: names of the K tasks that batches had lately, sorted.
     cosines: [K, K] on the device. Of two tasks with gold in the same documents, the running average, over batches, of
         the cosine at the token vectors; else the cosine between the running averages of their gradients' sums over the
@@ -52,14 +64,14 @@ class Pull:
         """The cosines in host memory; waits for the device."""
         return to_numpy(self.cosines).astype("d")
 
-    def read(self) -> tuple[Floats, Floats]:
-        """The two Gramians in host memory; waits for the device. Raises GradientError if they are not finite."""
+    def read(self) -> Gramians:
+        """Waits for the device. Raises GradientError if they are not finite."""
         host = to_numpy(self.gramians).astype("d")
         if not np.isfinite(host).all():
             norms = np.diagonal(host[0])
             bad = [t for t, norm in zip(self.tasks, norms, strict=True) if not np.isfinite(norm)]
             raise errors.gradient_not_finite(bad or self.tasks)
-        return host[0], _definite(host[1])
+        return Gramians(host[0], _definite(host[1]), host[2])
 
 
 class GradientMeter:
@@ -139,7 +151,7 @@ class GradientMeter:
         active = xp.asarray([known.index(task) for task in tasks])
         usual = xp.stack([xp.asarray(self.lengths[task]) for task in tasks])
         of_active = cosines[active[:, None], active] * usual * usual[:, None]
-        gramians = xp.stack([gramian * reach * reach[:, None], of_active])
+        gramians = xp.stack([gramian * reach * reach[:, None], of_active, gramian])
         return Pull(tasks, gramians, known, cosines)
 
     def _share(self, tasks: Sequence[str], gramian: Array, norms: Array, xp: Any) -> None:
@@ -229,8 +241,10 @@ class GradientBalance:
     For a balancer with `per_unit` a gradient is divided by the units that its task usually has in a batch, so that a
     task counts for what it says and not for how its head sums; in a batch with fewer units than usual it still counts
     for less. The whole is then scaled so that, over the last hundred batches or so, it is as long as the plain sum of
-    the gradients: learning rates and clipping keep their meaning. A sum that is more than ten times as long as usual
-    counts as ten times as long there, so that one odd batch does not rule the hundreds after it.
+    the gradients: learning rates and clipping keep their meaning. Lengths are those at the encoder's parameters for a
+    balancer that needs the Gramian, else those at the token vectors, whatever a log has measured besides. A sum that is
+    more than ten times as long as usual counts as ten times as long there, so that one odd batch does not rule the
+    hundreds after it.
 
     A head that hands back a gradient for a batch that is not annotated for it (some of spaCy's train on absence) keeps
     its last factor, 1 if it has none.
@@ -261,7 +275,7 @@ class GradientBalance:
             weights = self._ask(tasks, np.zeros(len(tasks)), None, None)
             self.factors.update(zip(tasks, weights.tolist(), strict=True))
         elif pull is not None:
-            token, pooled = pull.read()
+            token, pooled, plain = pull.read()
             usual = np.array([self.meter.units[task] for task in pull.tasks])
             if not self.balancer.per_unit:
                 usual = np.ones(len(usual))
@@ -270,7 +284,8 @@ class GradientBalance:
             losses = np.array([counts[task].loss for task in pull.tasks]) / units
             weights = self._ask(pull.tasks, units, gramian, losses) / usual
             if self.balancer.per_unit:
-                weights = self._as_long_as_plain(weights, token)
+                compares = "gramian" in self.balancer.needs
+                weights = self._as_long_as_plain(weights, token if compares else plain)
             self.factors.update(zip(pull.tasks, weights.tolist(), strict=True))
         return {task: self.factors.get(task, 1.0) for task in tasks}
 
@@ -294,8 +309,8 @@ class GradientBalance:
             raise errors.bad_balancer_weights(self.balancer, returned, tasks=tasks)
         return weights
 
-    def _as_long_as_plain(self, weights: Floats, token: Floats) -> Floats:
-        lengths = np.sqrt([max(token.sum(), 0.0), max(weights @ token @ weights, 0.0)])
+    def _as_long_as_plain(self, weights: Floats, gramian: Floats) -> Floats:
+        lengths = np.sqrt([max(gramian.sum(), 0.0), max(weights @ gramian @ weights, 0.0)])
         before = np.array(self.lengths)
         if self.n_lengths >= _SETTLED:
             usual = before / (1.0 - _KEEP_LENGTHS**self.n_lengths)  # they start at 0

@@ -110,7 +110,7 @@ def _record(
     counts: dict[str, TaskCount],
     true: Array | None,
 ) -> BatchRecord:
-    token, _ = pull.read()
+    token = pull.read().token
     lengths = np.sqrt(np.maximum(np.diagonal(token), 0.0))
     weighted = lengths * np.abs([factors[t] for t in pull.tasks])
     units = [counts[t].units for t in pull.tasks]

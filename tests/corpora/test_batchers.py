@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,67 @@ def test_a_part_of_the_examples_can_be_batched(nlp: Language, blocks: dict[str, 
     part = list(corpus(nlp))[:3]
     assert len(names(list(BatchByWordpieces(60)(part)))) == 3
     assert len(list(corpus(nlp))) == 10 * N
+
+
+def read(corpus: MultiCorpus, nlp: Language, part: str) -> list[Any]:
+    """Some of a corpus's examples."""
+    if part == "the first":
+        return list(islice(corpus(nlp), 7 * N))
+    if part == "read twice":
+        examples = list(corpus(nlp))
+        list(corpus(nlp))
+        return examples
+    return [eg for eg in corpus(nlp) if eg.index]
+
+
+@pytest.mark.parametrize("part", ["the first", "read twice", "without one of each"])
+def test_training_on_a_part_resumes(nlp: Language, blocks: dict[str, Any], part: str) -> None:
+    def make() -> MultiCorpus:
+        return MultiCorpus(blocks, sampling="temperature", seed=1)
+
+    batcher = BatchByWordpieces(60)
+    whole = [names([batch]) for batch in batcher(read(make(), nlp, part))]
+    corpus = make()
+    first = [names([batch]) for batch in islice(batcher(read(corpus, nlp, part)), 3)]
+    assert corpus.state_dict()["position"] == sum(map(len, first))
+    resumed = make()
+    resumed.load_state_dict(corpus.state_dict())
+    assert first + [names([batch]) for batch in batcher(read(resumed, nlp, part))] == whole
+
+
+def test_other_examples_cannot_be_resumed_with(nlp: Language, blocks: dict[str, Any]) -> None:
+    corpus = MultiCorpus(blocks, seed=1)
+    next(BatchByWordpieces(60)(list(corpus(nlp))))
+    resumed = MultiCorpus(blocks, seed=1)
+    resumed.load_state_dict(corpus.state_dict())
+    sizes = re.escape(f"had [{N}, {9 * N}] examples and have [{N - 1}, ")
+    with pytest.raises(ConfigError, match=sizes):
+        list(BatchByWordpieces(60)(read(resumed, nlp, "without one of each")))
+
+
+def test_a_part_that_is_read_anew_is_drawn_evenly(nlp: Language, blocks: dict[str, Any]) -> None:
+    corpus = MultiCorpus({"small": blocks["small"], "other": blocks["small"]}, sampling="uniform")
+    found: Counter[tuple[str, int]] = Counter()
+    for epoch in range(1, 6):
+        part = list(islice(corpus(nlp), 2 * N - 1))
+        found.update(names(list(BatchByWordpieces(60)(part))))
+        assert sum(found.values()) == epoch * (2 * N - 1)
+    for source in ("small", "other"):
+        own = [n for (name, _), n in found.items() if name == source]
+        assert max(own) - min(own) <= 1
+
+
+def test_a_schedule_that_begins_anew_repeats_nothing(nlp: Language, blocks: dict[str, Any]) -> None:
+    sizes = [30, 40, 50, 60, 80, 100]
+    corpus = MultiCorpus(blocks, seed=1)
+    goes_on: Any = chain(sizes, repeat(100))  # as thinc's schedules do
+    batcher, examples = BatchByWordpieces(goes_on), list(corpus(nlp))
+    list(batcher(examples))
+    first = names(list(islice(batcher(examples), 2)))
+    resumed = MultiCorpus(blocks, seed=1)
+    resumed.load_state_dict(corpus.state_dict())
+    rest = names(list(BatchByWordpieces(sizes)(list(resumed(nlp)))))
+    assert Counter(first + rest) == Counter((eg.source, eg.index) for eg in examples)
 
 
 @pytest.mark.parametrize("mix", [True, False])

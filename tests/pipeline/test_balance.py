@@ -259,7 +259,8 @@ def test_the_whole_keeps_its_length(every: int, encoder_path: Path) -> None:
         )
         train(nlp, 1, plain_sgd())
         factors = factors_of(nlp)
-    ((token, _),) = (pull.read() for pull in pulls)
+    (pull,) = pulls
+    token = pull.read().token
     w = np.array([factors[task] for task in sorted(HEADS)])
     assert spread(factors) > 1.2
     np.testing.assert_allclose(w @ token @ w, token.sum(), rtol=1e-4)
@@ -417,6 +418,21 @@ def test_a_frozen_head_does_not_empty_the_log(encoder_path: Path) -> None:
     assert "tagger" in record.tasks
 
 
+@pytest.mark.parametrize("method", [None, "Static", "NormEqual", "Uncertainty", "DWA", "FAMO"])
+def test_looking_for_a_log_changes_nothing(method: str | None, encoder_path: Path) -> None:
+    found = []
+    for looks in (False, True):
+        nlp = make(encoder_path, named(method) if method else None)
+        give_fixed_weights(nlp, *HEADS)
+        if looks:
+            shared(nlp).statistics = statistics = TaskStatistics.of(nlp)
+            statistics.gradients = GradientLog()
+        train(nlp, 6, plain_sgd())
+        found.append(weights(nlp))
+    for name, plain in found[0].items():
+        np.testing.assert_array_equal(found[1][name], plain)
+
+
 def test_a_caller_that_empties_its_dict_of_losses_is_warned_once(
     encoder_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,7 +587,7 @@ def pair(path: Path, tags: tuple[str, str]) -> tuple[float, float]:
         settle(nlp)
     (pull,) = measured
     assert pull.tasks == ("one", "two")
-    token, pooled = (k / np.sqrt(np.outer(np.diag(k), np.diag(k))) for k in pull.read())
+    token, pooled = (angles(gramian) for gramian in pull.read()[:2])
     return float(token[0, 1]), float(pooled[0, 1])
 
 
@@ -595,7 +611,7 @@ def measure(
 ) -> dict[str, NDArray[Any]]:
     pull = meter.measure(slots, {task: TaskCount(units=units) for task in slots})
     assert pull is not None
-    return dict(zip(("token", "pooled"), pull.read(), strict=True))
+    return pull.read()._asdict()
 
 
 def angles(gramian: NDArray[Any]) -> NDArray[Any]:
@@ -668,7 +684,7 @@ def test_angles_measured_in_two_ways_are_made_possible() -> None:
     impossible[0, 1] = impossible[1, 0] = 0.9 * 6
     impossible[1, 2] = impossible[2, 1] = 0.9 * 3
     impossible[0, 2] = impossible[2, 0] = -0.9 * 2
-    found = Pull(("a", "b", "c"), np.stack([impossible, impossible]), (), impossible).read()[1]
+    found = Pull(("a", "b", "c"), np.stack([impossible] * 3), (), impossible).read().pooled
     np.testing.assert_allclose(np.diag(found), [4.0, 9.0, 1.0])
     assert np.linalg.eigvalsh(found).min() > -1e-9
     assert angles(found)[0, 1] > 0.4
@@ -776,7 +792,7 @@ class Below:
 
         pull = meter.measure(slots, {task: TaskCount(units=1) for task in slots}, go_down)
         assert pull is not None
-        found: NDArray[Any] = np.sqrt(np.diagonal(pull.read()[0]))
+        found: NDArray[Any] = np.sqrt(np.diagonal(pull.read().token))
         return found
 
 
