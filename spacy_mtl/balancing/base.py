@@ -155,7 +155,10 @@ class Balancer(ABC):
         return {name: deepcopy(getattr(self, name)) for name in self.stateful}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken. Raises ConfigError for the state of another method."""
+        """Go on where `state_dict` was taken, random choices included.
+
+        Raises ConfigError for the state of another method.
+        """
         if set(state) != set(self.stateful):
             raise ConfigError(
                 f"The balancer `{type(self).__name__}` cannot go on from the saved state, which has {sorted(state)} in "

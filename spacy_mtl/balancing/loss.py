@@ -105,12 +105,13 @@ class FAMO(Balancer):
 
     The logits learn from what the last step did: with `d_t = log(loss_t before) - log(loss_t now)` they take a step of
     Adam along the gradient of `z · d`, so that a task that gained more than others counts less (Liu, Feng, Stone and
-    Liu, arXiv 2306.03792, section 3; Adam and its settings as in the authors' code). The paper measures the loss
+    Liu, arXiv 2306.03792, section 3; Adam as in the authors' code). The paper measures the loss
     again on the same batch; here the next batch that has the task stands in for it, which costs nothing and adds noise.
     Only the logits of this step's tasks move. 1e-8 is added to the losses. The weights of a step sum to 1.
 
     learn_rate: of the logits, above 0 and at most 1. Default: 0.025.
-    weight_decay: pulls the logits to 0, where all z are equal; from 0 to 1. Default: 0.001.
+    weight_decay: pulls the logits to 0, where all z are equal; from 0 to 1. Default: 0.001, as in most of the authors'
+        experiments.
 
     Raises ConfigError for settings out of range.
     """

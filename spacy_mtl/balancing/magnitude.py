@@ -70,7 +70,9 @@ class GradNorm(Balancer):
 
     `rate_t = loss_t / (task t's first loss)`: the larger, the slower the task learns. The paper (arXiv 1711.02257,
     section 3, equations 1 and 2) moves w_t towards this by gradient steps. Here it is met at once, and what those small
-    steps smooth, moving averages do. Means are taken over all tasks seen so far; a loss below 1e-8 counts as 1e-8.
+    steps smooth, moving averages do. The mean norm is of the norms without weights, and the weights are not scaled to
+    sum to the number of tasks: the component keeps the length of the whole. Means are taken over all tasks seen so far;
+    a loss below 1e-8 counts as 1e-8.
 
     alpha: the force that pulls the tasks together, from 0 (equal norms) to 10. Default: 1.5.
     decay: of the moving averages of norms and losses, at least 0 and below 1. 0 takes each step's own. Default: 0.9.
@@ -112,7 +114,8 @@ class DBMTL(Balancer):
     the larger they are.
 
     beta, sigma: at a task's k-th step its average keeps the share `beta / k^sigma`. beta is at least 0 and below 1
-        (default: 0.9), sigma from 0 to 10 (default: 0.5).
+        (default: 0.9), sigma from 0 to 10 (default: 0.5). The average starts at its first value; in LibMTL it starts at
+        0, which differs in a task's first ten steps.
 
     Raises ConfigError for settings out of range.
     """

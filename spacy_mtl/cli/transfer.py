@@ -34,7 +34,10 @@ def transfer_command(
         Path, typer.Option("--output", "-o", help="Folder for finished runs and transfer.json.")
     ] = Path("transfer"),
     steps: Annotated[
-        int, typer.Option(help="Updates of the run with all tasks; 0: `training.max_steps`.")
+        int,
+        typer.Option(
+            help="`max_steps` of the run with all tasks, after which spaCy makes one more update; 0: as in the config."
+        ),
     ] = 0,
     seeds: Annotated[
         int | None,
@@ -110,12 +113,16 @@ def compare(
 ) -> dict[str, Any]:
     """Train what has not been trained yet and compare. Returns all that the command tells, as plain data.
 
-    config: not interpolated. Raises ConfigError, before any training, for a pipeline that cannot be compared, and for
-    heads without gold in the dev corpus; TransferError, whose cause is the reason, if a training fails.
+    config: not interpolated. output: folder for finished runs. steps, seeds, pairs, quick, use_gpu: as in the command.
+    equal: `updates` or `gold`. code: Python files that the runs depend on. say: is told of each run.
+
+    Raises ConfigError, before any training, for a pipeline that cannot be compared, and for heads without gold in the
+    dev corpus; TransferError, whose cause is the reason, if a training fails.
     """
     from .. import errors
     from ..transfer.plan import Run, config_for, plan_runs
     from ..transfer.training import (
+        ONE_MORE,
         check_dev_gold,
         compared_heads,
         count_gold,
@@ -141,8 +148,8 @@ def compare(
     if quick:
         runs = [run for run in runs if len(run.heads) == len(heads)]
 
-    def config_of(run: Run, n_updates: int) -> Any:
-        return config_for(with_budget(full, n_updates, run.seed).interpolate(), run, heads)
+    def config_of(run: Run, max_steps: int) -> Any:
+        return config_for(with_budget(full, max_steps, run.seed).interpolate(), run, heads)
 
     configs = [config_of(run, steps) for run in runs]  # errors before any training
     check_dev_gold(configs[0], use_gpu=use_gpu)
@@ -152,9 +159,11 @@ def compare(
         together = len(run.heads) == len(heads)
         if equal == "gold" and not together:
             if run.seed not in gold:
-                gold[run.seed], _ = count_gold(config_of(Run(tuple(heads), run.seed), steps), steps)
-            _, own_steps = count_gold(run_config, None, until=gold[run.seed])
-            run_config = config_of(run, own_steps)
+                n_updates = steps + ONE_MORE
+                together_config = config_of(Run(tuple(heads), run.seed), steps)
+                gold[run.seed], _ = count_gold(together_config, n_updates)
+            _, n_updates = count_gold(run_config, None, until=gold[run.seed])
+            run_config = config_of(run, max(n_updates - ONE_MORE, 1))
         try:
             result, stored = train_run(
                 run_config, run, output, use_gpu=use_gpu, audit=together, code=code
@@ -263,8 +272,12 @@ def _recommend(
     }
 
 
+def _with_all(heads: list[str], results: list[Any]) -> list[Any]:
+    return [result for result in results if len(result["heads"]) == len(heads)]
+
+
 def _cosines(heads: list[str], results: list[Any]) -> tuple[dict[tuple[str, str], float], str]:
-    """Mean cosine of the gradients of each pair of tasks, sorted, in the runs that have both; and what they are of.
+    """Mean cosine of the gradients of each pair of tasks, sorted, in the runs with all tasks; and what they are of.
 
     Those of the encoder's parameters come from audits. If some pair was never audited, since its tasks have no gold in
     the same batch, those of pooled gradients stand for all.
@@ -273,7 +286,7 @@ def _cosines(heads: list[str], results: list[Any]) -> tuple[dict[tuple[str, str]
 
     def of(key: str) -> dict[tuple[str, str], float]:
         values: dict[tuple[str, str], list[float]] = {}
-        for result in results:
+        for result in _with_all(heads, results):
             for pair in combinations(sorted(heads), 2):
                 found = result["gradients"]["pairs"].get("/".join(pair), {})
                 if found.get(key) is not None:
@@ -302,10 +315,9 @@ def _affinity(
     from ..transfer.comparison import own_way
 
     found: dict[str, list[tuple[float, float]]] = {}
-    for result in results:
-        if len(result["heads"]) == len(heads):
-            for task, values in result["gradients"].get("tasks", {}).items():
-                found.setdefault(task, []).append((values["share"], values["gradient_per_unit"]))
+    for result in _with_all(heads, results):
+        for task, values in result["gradients"].get("tasks", {}).items():
+            found.setdefault(task, []).append((values["share"], values["gradient_per_unit"]))
     shares, norms = (
         {task: sum(row[i] for row in rows) / len(rows) for task, rows in found.items()}
         for i in (0, 1)

@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
+from urllib.parse import quote
 
 from spacy.util import dot_to_object
 from thinc.api import Config
@@ -23,8 +24,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A name for files."""
-        return f"{'+'.join(self.heads)}-{self.seed}".replace("/", "_")
+        """A name for files, of this run alone."""
+        return f"{'+'.join(quote(head, safe=' ') for head in self.heads)}-{self.seed}"
 
 
 def plan_runs(heads: Iterable[str], seeds: int, *, pairs: bool) -> list[Run]:

@@ -29,6 +29,9 @@ from ..pipeline.shared_transformer import SharedTransformer, shared_transformers
 from .plan import Run
 
 Result = dict[str, Any]
+ONE_MORE = (
+    1  # update than `max_steps`: spaCy counts them from 0, and stops after the one of that number
+)
 AUDITS = 20  # in the run that estimates the affinity of the tasks
 REPORT = "transfer.json"  # in the output folder
 RUNS = "runs"  # folder in the output folder
@@ -75,7 +78,7 @@ def with_sources(filled: Config, given: Config) -> Config:
 
 
 def with_budget(config: Config, steps: int, seed: int) -> Config:
-    """Train for so many updates and evaluate at the end.
+    """Train until `max_steps = steps`, which is `ONE_MORE` updates, and evaluate at the end.
 
     config: not interpolated, so that schedules and other seeds follow.
     """
@@ -203,7 +206,8 @@ def train_run(
     """Train it, or read what an earlier call has stored for the same config, files, versions and device.
 
     config: of this run, interpolated. output: gets `runs/{run.name}.json`, and while it trains its log. A file there
-    that is not whole counts as not stored. code: Python files that it depends on. Returns the result, and whether it
+    that is not whole counts as not stored. use_gpu: its number, -1 for the processor. audit: whether the log compares
+    cheap cosines with true ones. code: Python files that it depends on. Returns the result, and whether it
     was stored already.
     """
     config = config.copy()
@@ -237,7 +241,7 @@ def train_run(
         "depends_sha256": fingerprint,
         "heads": list(run.heads),
         "seed": run.seed,
-        "updates": rows[-1]["step"],
+        "updates": rows[-1]["step"] + ONE_MORE,
         "scores": dict(shared_of(nlp).worst_task.current),
         "words": {task: row["words_so_far"] for task, row in rows[-1]["tasks"].items()},
         "gradients": rows[-1]["gradients"],

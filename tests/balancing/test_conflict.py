@@ -309,6 +309,22 @@ def test_aligned_mtl_makes_all_singular_values_the_smallest(family: str) -> None
     np.testing.assert_allclose(update, plain.aligned(gradients), rtol=1e-6, atol=1e-7)
 
 
+def test_aligned_mtl_takes_rounding_for_no_direction() -> None:
+    """A Gramian in fp32 of dependent gradients has an eigenvalue of rounding; a short gradient is none."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.normal(size=(2, 400))
+        gradients = np.stack([a, b, a + b])
+        measured = gradients.astype("f")
+        gramian = (measured @ measured.T).astype("d")
+        update = weigh(AlignedMTL(), gramian=gramian) @ gradients
+        np.testing.assert_allclose(update, plain.aligned(gradients), rtol=2e-3, atol=2e-3)
+    short = np.array([[1.0, 0.0], [3e-4, 4e-4]])
+    measured = short.astype("f")
+    update = weigh(AlignedMTL(), gramian=(measured @ measured.T).astype("d")) @ short
+    np.testing.assert_allclose(update, plain.aligned(short), rtol=1e-3)
+
+
 def test_aligned_mtls_scale_is_a_choice() -> None:
     gradients = np.diag([1.0, 2.0, 4.0])
     for scale, length in {"min": 1.0, "median": 2.0, "rmse": np.sqrt(7.0)}.items():

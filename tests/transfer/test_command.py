@@ -159,6 +159,18 @@ def quick(
     return make_report(["a", "b", "c"], [one], seeds=1, equal="updates", steps=5, balancer=balancer)
 
 
+def test_cosines_are_those_of_all_tasks_together() -> None:
+    runs = []
+    for names in ("abc", "ab", "ac", "bc", "a", "b", "c"):
+        one = result(0, **dict.fromkeys(names, 0.5))
+        cosine = {"cosine": 0.8 if names == "abc" else -0.8}
+        one["gradients"]["pairs"] = {f"{a}/{b}": cosine for a, b in combinations(names, 2)}
+        runs.append(one)
+    report = make_report(["a", "b", "c"], runs, seeds=1, equal="updates", steps=5)
+    assert set(report["cosines"].values()) == {0.8}
+    assert all(way == pytest.approx(0.9**0.5) for way in report["affinity"].values())
+
+
 def test_pooled_cosines_stand_for_pairs_that_are_never_in_one_batch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from ... import errors
 from ..base import Floats
-from .base import ConflictBalancer, Directions
+from .base import RIDGE, ConflictBalancer, Directions
 
 _SCALES = ("min", "median", "rmse")
 
@@ -13,9 +13,9 @@ class IMTLG(ConflictBalancer):
     """An update with the same projection on every task's direction: `w = v / sum(v)`, `v = K⁺ sqrt(diag K)`.
 
     The gradient balance of Impartial Multi-Task Learning (Liu et al., ICLR 2021), with the pseudo-inverse of arXiv
-    2406.16232 for linearly dependent gradients. The weights sum to 1; some may be negative, and large where the
-    gradients are nearly dependent. Where v sums to 0, as for two opposite gradients of one length, all weights are 0:
-    no other update has equal projections.
+    2406.16232 for linearly dependent gradients; one that is 1e8 times shorter than another counts as dependent. The
+    weights sum to 1; some may be negative, and large where the gradients are nearly dependent. Where v sums to 0, as
+    for two opposite gradients of one length, all weights are 0: no other update has equal projections.
     """
 
     def solve(self, directions: Directions, tasks: tuple[str, ...]) -> Floats:
@@ -28,7 +28,9 @@ class IMTLG(ConflictBalancer):
 class AlignedMTL(ConflictBalancer):
     """Makes the tasks' gradients orthogonal and equally long: `w = sqrt(s) V diag(λ)^-½ V' u`, with `K = V diag(λ) V'`.
 
-    u = 1 / T. Eigenvalues that are zero up to rounding are left out (Senushkin et al., arXiv 2305.19000, algorithm 1).
+    u = 1 / T. Eigenvalues that are zero up to rounding are left out (Senushkin et al., arXiv 2305.19000, algorithm 1):
+    up to 1e-6 of what they would be if the gradients that they are made of did not cancel. So a short gradient is not
+    mistaken for rounding.
 
     scale: the common length, s: the smallest eigenvalue (`min`), their median (the lower of two middle ones) or their
         mean (`rmse`). Default: `min`.
@@ -43,7 +45,8 @@ class AlignedMTL(ConflictBalancer):
 
     def solve(self, directions: Directions, tasks: tuple[str, ...]) -> Floats:
         values, vectors = np.linalg.eigh(directions.gramian)
-        kept = values > values[-1] * len(tasks) * np.finfo(np.float64).eps
+        apart = np.abs(vectors).T @ directions.norms  # how long each mixture would be at most
+        kept = values > RIDGE * apart**2
         values, vectors = values[kept], vectors[:, kept]
         middle = values[(len(values) - 1) // 2]
         scale = {"min": values[0], "median": middle, "rmse": values.mean()}[self.scale]

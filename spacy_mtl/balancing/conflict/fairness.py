@@ -19,7 +19,8 @@ class FairGrad(ConflictBalancer):
     mixture of the gradients is zero: there the ridge of `Directions` is what bounds the weights.
 
     alpha: from 0.5 to 10. The smaller, the more the total gain counts; 1 is proportional fairness (Nash-MTL); the
-        larger, the more the worst-off task counts. Default: 2.
+        larger, the more the worst-off task counts. Default: 2. Above 7, the equation may not be solved where one
+        gradient is 1e6 times as long as another.
 
     Raises ConfigError for a setting out of range.
     """

@@ -85,8 +85,8 @@ class CAGrad(ConflictBalancer):
     `w = 1 / T + v` (Liu et al., arXiv 2110.14048, section 3, algorithm 1; not rescaled). The paper minimises over
     v / sum(v). Here, the d nearest to g with which each task gains at least `gain` is a problem like UPGrad's. Its
     distance from g is a convex function of the gain, so Newton's method comes down to the gain whose d is on the ball.
-    Where some mixture of the gradients is zero there is no gain above 0, and d moves at most until it conflicts with
-    no task.
+    Where some mixture of the gradients is zero, or as good as (two at more than 179.6 degrees), there is no gain above
+    0, and d moves at most until it conflicts with no task.
 
     c: the radius, from 0 (the mean gradient) to 1000; the paper's proof of convergence needs it below 1. Default: 0.5.
 
