@@ -36,8 +36,15 @@ def bad_balancer_weights(balancer: object, weights: object, *, tasks: Iterable[s
     )
 
 
+_DIVERGED = (
+    "is not finite, so the training has diverged there. Lower the learning rates, clip with `grad_clip`, or use "
+    '`precision = "bf16"` in place of `fp16`.'
+)
+
+
 def gradient_not_finite(tasks: Iterable[str]) -> GradientError:
-    return GradientError(
-        f"The gradient that {listed(tasks)} sent to the encoder is not finite, so the training has diverged there. "
-        'Lower the learning rates, clip with `grad_clip`, or use `precision = "bf16"` in place of `fp16`.'
-    )
+    return GradientError(f"The gradient that {listed(tasks)} sent to the encoder {_DIVERGED}")
+
+
+def loss_not_finite(tasks: Iterable[str]) -> GradientError:
+    return GradientError(f"The loss of {listed(tasks)} {_DIVERGED}")

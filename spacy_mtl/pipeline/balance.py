@@ -269,6 +269,9 @@ class GradientBalance:
         """The factor on each task's gradient.
 
         tasks: those that have handed back a gradient. counts, pull: what the balancer looks at, if it `measures`.
+
+        Raises GradientError if a gradient, or a loss that the balancer needs, is not finite, and ValueError if the
+        balancer does not return a finite weight for each task.
         """
         self.n_batches += 1
         if not self.measures:
@@ -293,6 +296,9 @@ class GradientBalance:
         self, tasks: tuple[str, ...], units: Floats, gramian: Floats | None, losses: Floats | None
     ) -> Floats:
         needs = self.balancer.needs
+        if "losses" in needs and losses is not None and not np.isfinite(losses).all():
+            bad = [t for t, loss in zip(tasks, losses, strict=True) if not np.isfinite(loss)]
+            raise errors.loss_not_finite(bad)
         signals = TaskSignals(
             tasks=tasks,
             gramian=gramian if "gramian" in needs else None,

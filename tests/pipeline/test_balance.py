@@ -447,6 +447,16 @@ def test_a_caller_that_empties_its_dict_of_losses_is_warned_once(
     assert "Pass a new dict" in caplog.text
 
 
+def test_a_loss_that_is_not_finite_is_named() -> None:
+    meter = GradientMeter()
+    gradient = np.ones((2, 3), dtype="f")
+    counts = {"a": TaskCount(units=1, loss=1.0), "b": TaskCount(units=1, loss=math.inf)}
+    pull = meter.measure({"a": gradient, "b": gradient}, counts)
+    with pytest.raises(GradientError, match=r"The loss of `b` is not finite.*Lower the learning"):
+        GradientBalance(BALANCERS["DWA"](), meter).weigh(("a", "b"), counts, pull)
+    GradientBalance(BALANCERS["NormEqual"](), meter).weigh(("a", "b"), counts, pull)
+
+
 def test_a_damaged_state_is_named(encoder_path: Path, tmp_path: Path) -> None:
     nlp = make(encoder_path, named("NormEqual"))
     nlp.to_disk(tmp_path)
