@@ -30,16 +30,18 @@ def debug_command(
     """
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
-    with show_validation_error(config_path):
-        config = util.load_config(config_path, overrides=overrides, interpolate=False)
-        nlp = util.load_model_from_config(config, auto_fill=True)
     from ..errors import ConfigError, CorpusError
 
     printer = Printer()
     try:
+        with show_validation_error(config_path):
+            config = util.load_config(config_path, overrides=overrides, interpolate=False)
+            nlp = util.load_model_from_config(config, auto_fill=True)
         report = make_report(nlp)
     except (ConfigError, CorpusError) as error:
         printer.fail(str(error), exits=1)
+    except ValueError as error:  # of spaCy's, which training would end with too
+        printer.fail(f"The training cannot begin: {error}", exits=1)
     print_report(report, printer)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
     """
     from ..annotation import heads_of
     from ..corpora import survey as surveys
-    from ..corpora.findings import find_problems
+    from ..corpora.findings import find_in_settings, find_problems
     from ..corpora.readers import MultiCorpus
     from ..pipeline.shared_transformer import shared_transformers
 
@@ -64,9 +66,9 @@ def make_report(nlp: Language) -> dict[str, Any]:
     names = [training["train_corpus"], training["dev_corpus"]]
     train_corpus, dev_corpus = util.resolve_dot_names(config, names)
     nlp._link_components()
-    for pipe in shared_transformers(nlp):
-        if pipe.shim.encoder is None:
-            pipe.shim.load()  # batches by wordpieces need its tokenizer
+    encoders = shared_transformers(nlp)
+    for pipe in encoders:  # batches by wordpieces need its tokenizer, listeners its width
+        pipe.initialize(list, nlp=nlp)
     heads = heads_of(nlp)
     for corpus in (train_corpus, dev_corpus):
         if isinstance(corpus, MultiCorpus):
@@ -88,7 +90,15 @@ def make_report(nlp: Language) -> dict[str, Any]:
         frozen=set(training["frozen_components"]),
         known_labels=_labels_to_come(config, heads),
         streams=isinstance(train_corpus, MultiCorpus) and train_corpus.stream,
+        samples=isinstance(train_corpus, MultiCorpus),
     )
+    listening = {name for pipe in encoders for name in pipe.listening_components}
+    findings += find_in_settings(
+        config["training"],
+        apart=[name for name in heads if encoders and name not in listening],
+        stepped_by_all=[pipe.name for pipe in encoders if pipe.optimizer is None],
+    )
+    findings.sort(key=lambda finding: finding.level != "error")
     return {
         "batches_per_epoch": batches,
         "max_steps": training["max_steps"],

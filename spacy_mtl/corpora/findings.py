@@ -1,6 +1,6 @@
-"""What will go wrong in training, as far as the corpora tell."""
+"""What will go wrong in training, as far as the corpora and the settings tell."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -24,6 +24,7 @@ TRANSITIONS = ("ner", "parser")
 MASKED_BY_LABEL = ("textcat_multilabel", "masked_textcat_multilabel", "masked_morphologizer")
 FIRST_DRAWS = 100  # of a stream; spaCy initializes heads with so many
 RARE_DRAWS = 5
+FAST = 5e-4  # rate at which pretrained weights are soon lost
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ def find_problems(
     frozen: set[str],
     known_labels: Mapping[str, set[str]],
     streams: bool = False,
+    samples: bool = True,
 ) -> list[Finding]:
-    """All findings, the worst first.
+    """What the corpora tell, the worst first.
 
     factories: the factory of each head. frozen: heads that are not trained. known_labels: what the config gives to
-    heads in `[initialize]`. streams: whether the training corpus is a `MultiCorpus` that is streamed.
+    heads in `[initialize]`. streams: whether the training corpus is a `MultiCorpus` that is streamed. samples: whether
+    it is one at all.
     """
     heads = [name for name in factories if name not in frozen]
     found = [
@@ -58,10 +61,64 @@ def find_problems(
         *_clashing_labels(train, factories, heads),
         *(_rare_at_first(train, exposures, known_labels, heads) if streams else ()),
         *_labels_only_in_dev(train, dev, heads),
-        *_exposure(exposures),
+        *_exposure(exposures, samples=samples),
         *_overlap(train, dev),
     ]
     return sorted(found, key=lambda finding: finding.level != "error")
+
+
+def find_in_settings(
+    training: Mapping[str, Any], *, apart: Iterable[str], stepped_by_all: Iterable[str]
+) -> list[Finding]:
+    """What the settings of a training tell.
+
+    training: the block of the config, interpolated. apart: heads that listen to no shared_transformer. stepped_by_all:
+    shared_transformers without an optimizer of their own.
+    """
+    frozen = training["frozen_components"]
+    return [
+        *_evaluations(training["max_steps"], training["eval_frequency"]),
+        *(
+            Finding(
+                "warning",
+                f"`{name}` does not listen to a shared_transformer: it trains and runs by itself, and shares nothing. "
+                f'For a model with `tok2vec`, `@architectures = "spacy_mtl.SharedTransformerListener.v1"` there '
+                "makes it listen.",
+            )
+            for name in apart
+            if name not in frozen
+        ),
+        *_encoder_rate(training["optimizer"], [n for n in stepped_by_all if n not in frozen]),
+    ]
+
+
+def _evaluations(max_steps: int, every: int) -> Iterator[Finding]:
+    """Whether the last update that is evaluated, which `model-best` has at most, is far from the last one."""
+    left = max_steps % every
+    if not max_steps or not left:
+        return
+    evaluated = f"update {max_steps - left}"
+    if max_steps < every:
+        evaluated = "the very first update, so `model-best` is a pipeline that has learnt nothing"
+    yield Finding(
+        "warning",
+        f"The training ends after {max_steps} updates and is evaluated after every {every}, last after {evaluated}. "
+        f"Set `[training] eval_frequency` to {max_steps} or a part of it, or use `model-last`.",
+    )
+
+
+def _encoder_rate(optimizer: Mapping[str, Any], names: Iterable[str]) -> Iterator[Finding]:
+    given = optimizer.get("learn_rate", 0.0)
+    rate = given.get("initial_rate", 0.0) if isinstance(given, Mapping) else given
+    if not isinstance(rate, int | float) or rate <= FAST:
+        return
+    for name in names:
+        yield Finding(
+            "warning",
+            f"`[training.optimizer]` steps the encoder of `{name}` too, at up to {rate}, which soon undoes what it was "
+            f"pretrained to. Give it an optimizer of its own: `[components.{name}.optimizer]`, with "
+            '`@optimizers = "spacy_mtl.AdamW.v1"` and `learn_rate = 0.0002`.',
+        )
 
 
 def _unannotated_heads(train: Survey, dev: Survey, heads: list[str]) -> Iterator[Finding]:
@@ -212,12 +269,14 @@ def _labels_only_in_dev(train: Survey, dev: Survey, heads: list[str]) -> Iterato
             )
 
 
-def _exposure(exposures: Mapping[str, Exposure]) -> Iterator[Finding]:
+def _exposure(exposures: Mapping[str, Exposure], *, samples: bool) -> Iterator[Finding]:
     epochs = {name: e.epochs for name, e in exposures.items() if e.epochs is not None}
     if not epochs:
         return
     most, least = max(epochs, key=lambda n: epochs[n]), min(epochs, key=lambda n: epochs[n])
-    fix = "Change `[corpora.train] sampling` or a source's `weight`, or `[training] max_steps`."
+    fix = "Change `[training] max_steps`."
+    if samples:
+        fix = "Change `[corpora.train] sampling` or a source's `weight`, or `[training] max_steps`."
     if epochs[most] > OFTEN and epochs[least] < SELDOM:
         yield Finding(
             "warning",

@@ -35,15 +35,38 @@ factory = "shared_transformer"
 [components.shared_transformer.model]
 @architectures = "spacy_mtl.TransformerEncoder.v1"
 name = "{encoder}"
+{optimizer}
 
 [components.tagger]
 factory = "tagger"
+{tagger}
 
 [components.ner]
-factory = "masked_ner"
+factory = "{ner}"
+
+[components.ner.model]
+@architectures = "spacy.TransitionBasedParser.v2"
+state_type = "ner"
+extra_state_tokens = false
+hidden_width = 8
+maxout_pieces = 2
+
+[components.ner.model.tok2vec]
+@architectures = "spacy_mtl.SharedTransformerListener.v1"
 
 [components.textcat]
 factory = "{textcat}"
+
+[components.textcat.model]
+@architectures = "spacy.TextCatReduce.v1"
+exclusive_classes = true
+use_reduce_first = false
+use_reduce_last = false
+use_reduce_max = false
+use_reduce_mean = true
+
+[components.textcat.model.tok2vec]
+@architectures = "spacy_mtl.SharedTransformerListener.v1"
 
 [corpora]
 
@@ -62,6 +85,7 @@ sampling = "{sampling}"
 
 [training]
 max_steps = {max_steps}
+eval_frequency = {eval_frequency}
 
 [training.batcher]
 @batchers = "spacy_mtl.BatchByWordpieces.v1"
@@ -71,6 +95,17 @@ size = 30
 
 [initialize.components]
 {labels}
+"""
+OPTIMIZER = """
+[components.shared_transformer.optimizer]
+@optimizers = "spacy_mtl.AdamW.v1"
+learn_rate = 0.0002
+"""
+TAGGER = """
+[components.tagger.model]
+@architectures = "spacy.Tagger.v2"
+
+[components.tagger.model.tok2vec]
 """
 ALL = {"tags": (["tag"], ["tagger"]), "names": (["ents"], ["ner"]), "cats": (["cats"], ["textcat"])}
 
@@ -85,6 +120,10 @@ class Setting:
             "textcat": "masked_textcat",
             "sampling": "proportional",
             "max_steps": 20,
+            "eval_frequency": 10,
+            "optimizer": OPTIMIZER,
+            "tagger": f'{TAGGER}@architectures = "spacy_mtl.SharedTransformerListener.v1"',
+            "ner": "masked_ner",
             "labels": "",
         }
         self.blocks: dict[str, list[str]] = {"train": [], "dev": []}
@@ -298,6 +337,80 @@ def test_a_label_that_is_not_among_the_given_ones_is_found(setting: Setting) -> 
     code, _, report = setting.run()
     assert code == 1
     assert "Source `names` has labels that `ner` does not know: `GPE`" in findings(report)
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "every", "said"),
+    [
+        (8, 10, "is evaluated after every 10, last after the very first update, so `model-best`"),
+        (25, 10, "is evaluated after every 10, last after update 20. Set `[training] eval_freq"),
+        (20, 10, None),
+        (0, 10, None),
+    ],
+)
+def test_updates_that_no_evaluation_sees_are_found(
+    setting: Setting, max_steps: int, every: int, said: str | None
+) -> None:
+    setting.add_all()
+    setting.values |= {"max_steps": max_steps, "eval_frequency": every}
+    code, _, report = setting.run()
+    assert code == 0
+    found = findings(report)
+    assert said in found if said else "is evaluated" not in found
+
+
+def test_an_encoder_that_is_stepped_as_fast_as_the_heads_is_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.values["optimizer"] = ""
+    _, _, report = setting.run()
+    said = "`[training.optimizer]` steps the encoder of `shared_transformer` too, at up to 0.001"
+    assert said in findings(report)
+    slow = '@optimizers = "Adam.v1"\nlearn_rate = 0.0001'
+    setting.values["labels"] = f"\n[training.optimizer]\n{slow}"
+    _, _, report = setting.run()
+    assert "steps the encoder" not in findings(report)
+
+
+def test_a_head_that_shares_nothing_is_found(setting: Setting) -> None:
+    setting.add_all()
+    embed = "\n".join(
+        f"{key} = {value}"
+        for key, value in {
+            "@architectures": '"spacy.HashEmbedCNN.v2"',
+            "pretrained_vectors": "null",
+            "width": 32,
+            "depth": 1,
+            "embed_size": 100,
+            "window_size": 1,
+            "maxout_pieces": 2,
+            "subword_features": "true",
+        }.items()
+    )
+    setting.values["tagger"] = TAGGER + embed
+    _, _, report = setting.run()
+    assert "`tagger` does not listen to a shared_transformer" in findings(report)
+    assert "`ner` does not listen" not in findings(report)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"tagger": f'{TAGGER}@architectures = "spacy.Tok2VecListener.v1"\nwidth = 96'},
+            "`[components.tagger.model.tok2vec] width = 96` does not fit",
+        ),
+        ({"ner": "biluo_ner"}, "biluo_ner"),
+        ({"textcat": "textcats"}, "textcats"),
+    ],
+)
+def test_what_ends_the_training_at_once_is_said_without_a_traceback(
+    setting: Setting, values: dict[str, Any], said: str
+) -> None:
+    setting.add_all()
+    setting.values |= values
+    code, output, _ = setting.run()
+    assert code == 1
+    assert said in output
 
 
 def test_a_corpus_of_spacys_own_counts_as_one_source(setting: Setting) -> None:
