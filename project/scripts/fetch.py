@@ -185,21 +185,35 @@ def download(release: Release, base_url: str, target: Path) -> None:
         check(part, release)
 
 
-def copy_from(folder: Path, split: str, corpus: Corpus, target: Path) -> str:
-    """Copy a file that the user answers for; returns whether it is the released one."""
+def find_in(folder: Path, split: str, corpus: Corpus) -> Path:
+    """The file of a split in a folder of the user's, if it looks as it should."""
     release, other = corpus.releases[split], f"{split}{corpus.folder_suffix}"
+    if not folder.is_dir():
+        kind = "is a file, not a folder" if folder.is_file() else "there is no such folder"
+        raise FetchError(f"{folder}: {kind}")
     found = [path for path in (folder / release.name, folder / other) if path.is_file()]
     if not found:
         raise FetchError(f"{folder}: expected `{release.name}` or `{other}` in this folder")
+    if not looks_like(corpus.pattern, found[0]):
+        raise FetchError(f"{found[0]}: expected {corpus.expected} in its first lines")
+    return found[0]
+
+
+def copy_from(source: Path, release: Release, target: Path) -> str:
+    """Copy a file that the user answers for; returns whether it is the released one."""
     with complete(target) as part:
-        shutil.copyfile(found[0], part)
-        if not looks_like(corpus.pattern, part):
-            raise FetchError(f"{found[0]}: expected {corpus.expected} in its first lines")
+        shutil.copyfile(source, part)
+    same = "identical" if is_released(target, release) else "not byte-identical"
+    return f"{source.name}, {same} with the release"
+
+
+def is_released(path: Path, release: Release) -> bool:
+    """Whether a file is there and is the released one."""
     try:
-        check(target, release)
-    except FetchError:
-        return f"{found[0].name}, not byte-identical with the release"
-    return f"{found[0].name}, identical with the release"
+        check(path, release)
+    except (FetchError, OSError):
+        return False
+    return True
 
 
 def looks_like(pattern: re.Pattern[str], path: Path) -> bool:
@@ -217,7 +231,9 @@ def main(
     out_dir: Path,
     from_folder: Annotated[
         str,
-        typer.Option(help="Copy the files from here: the released names, or train and dev."),
+        typer.Option(
+            help="Copy the files from here, a path from the project's folder: the released names, or train and dev."
+        ),
     ] = "",
     base_url: Annotated[
         str, typer.Option(help="Where the released files lie; default: at their commit on GitHub.")
@@ -227,11 +243,20 @@ def main(
     if name not in CORPORA:
         fail(f"expected a corpus out of {', '.join(CORPORA)}, got `{name}`")
     corpus = CORPORA[name]
+    mine: dict[str, Path] = {}
+    if from_folder:  # a project's empty variable means: download
+        folder = Path(from_folder).expanduser().absolute()
+        try:  # all of them, before any is replaced
+            mine = {split: find_in(folder, split, corpus) for split in corpus.releases}
+        except FetchError as error:
+            fail(str(error))
     for split, release in corpus.releases.items():
         target = out_dir / f"{split}{corpus.suffix}"
         try:
-            if from_folder:  # a project's empty variable means: download
-                origin = copy_from(Path(from_folder), split, corpus, target)
+            if split in mine:
+                origin = copy_from(mine[split], release, target)
+            elif is_released(target, release):
+                origin = "it was there already"
             else:
                 origin = base_url or corpus.base_url
                 download(release, origin, target)

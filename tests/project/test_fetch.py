@@ -130,9 +130,23 @@ def test_a_failed_download_leaves_the_earlier_file(
     release: tuple[Path, str], tmp_path: Path
 ) -> None:
     assert run_fetch("ewt", tmp_path / "out").exit_code == 0
+    (tmp_path / "out" / "train.conllu").write_bytes(b"mine")
     before = written(tmp_path / "out")
     (release[0] / "ewt" / "en_ewt-ud-train.conllu").write_bytes(b"changed")
     assert run_fetch("ewt", tmp_path / "out").exit_code == 1
+    assert written(tmp_path / "out") == before
+
+
+def test_what_was_downloaded_is_not_downloaded_again(
+    release: tuple[Path, str], tmp_path: Path
+) -> None:
+    assert run_fetch("ewt", tmp_path / "out").exit_code == 0
+    before = written(tmp_path / "out")
+    (release[0] / "ewt" / "en_ewt-ud-train.conllu").unlink()
+    (tmp_path / "out" / "dev.conllu").write_bytes(b"cut off")
+    result = run_fetch("ewt", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("it was there already") == 1
     assert written(tmp_path / "out") == before
 
 
@@ -201,7 +215,25 @@ def test_a_folder_without_the_corpus_is_named(
     result = run_fetch(name, tmp_path / "out", "--from-folder", tmp_path)
     assert result.exit_code == 1
     assert f"expected {looks} in its first lines" in result.output
-    assert written(tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()
+    for wrong, said in ((tmp_path / "no", "there is no such folder"), (tmp_path / other, "a file")):
+        result = run_fetch(name, tmp_path / "out", "--from-folder", wrong)
+        assert result.exit_code == 1
+        assert f"{wrong}: " in result.output
+        assert said in result.output
+
+
+def test_a_folder_without_one_file_leaves_the_earlier_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        (folder / f"{split}.conllu").write_bytes(CONTENT["gum"][split])
+    assert run_fetch("gum", tmp_path / "out", "--from-folder", folder).exit_code == 0
+    before = written(tmp_path / "out")
+    (folder / "train.conllu").write_bytes(CONTENT["gum"]["train"] + b"# more")
+    (folder / "dev.conllu").unlink()
+    assert run_fetch("gum", tmp_path / "out", "--from-folder", folder).exit_code == 1
+    assert written(tmp_path / "out") == before
 
 
 @needs("sst2")
