@@ -170,6 +170,15 @@ def retokenized(task: str, *, n_tokens: int, n_vectors: int, upstream: str) -> L
     )
 
 
+def not_linked(task: str, *, upstream: str, named: str) -> ListenerError:
+    wrong = "" if named in ("*", upstream) else f", or correct its `upstream = {named!r}`"
+    return ListenerError(
+        f"`{upstream}` does not serve {task}, which trains on a batch of its, so the gradient would be lost: the head "
+        "was not in the pipeline, or disabled, when the components were linked. Call "
+        f"`nlp.get_pipe({upstream!r}).find_listeners(nlp.get_pipe(HEAD))` before `nlp.update`{wrong}."
+    )
+
+
 def late_gradient(task: str, *, upstream: str) -> ListenerError:
     return ListenerError(
         f"`{task}` trains on a batch whose backward pass through `{upstream}` has already run, so its gradient "

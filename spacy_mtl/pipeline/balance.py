@@ -92,6 +92,10 @@ class GradientMeter:
 
     def __init__(self, calibrate_every: int = 0) -> None:
         self.calibrate_every = calibrate_every
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget all batches."""
         self.n_batches = 0
         self.units: dict[str, float] = {}
         self.pooled: dict[str, Array] = {}  # task -> [width]
@@ -253,10 +257,20 @@ class GradientBalance:
     def __init__(self, balancer: Balancer, meter: GradientMeter) -> None:
         self.balancer = balancer
         self.meter = meter
+        self._first = balancer.state_dict()
+        self._begin()
+
+    def _begin(self) -> None:
         self.n_batches = 0
         self.lengths = [0.0, 0.0]  # moving averages: of the plain sum, of the weighted one
         self.n_lengths = 0  # how many batches they have seen
         self.factors: dict[str, float] = {}
+
+    def start_anew(self) -> None:
+        """Forget all batches, as before the first one."""
+        self.balancer.load_state_dict(self._first)
+        self.meter.start_anew()
+        self._begin()
 
     @property
     def measures(self) -> bool:

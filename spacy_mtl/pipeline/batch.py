@@ -1,5 +1,6 @@
 """One encoded training batch, from the encoder's forward pass to its backward pass."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from spacy.training import Example
 from .. import errors
 from ..types import Array
 from .gradient_buffer import GradientBuffer
+
+_BATCHES: "weakref.WeakSet[SharedBatch]" = weakref.WeakSet()
 
 
 class WholeBatch(Protocol):
@@ -62,6 +65,7 @@ class SharedBatch:
         self.buffer = GradientBuffer([0, *accumulate(len(v) for v in vectors)], width)
         self._backprop = backprop
         self._index = {id(doc): i for i, doc in enumerate(self.docs)}
+        _BATCHES.add(self)
 
     def find(self, docs: Sequence[Doc], *, task: str) -> list[int]:
         """Places of the documents in the batch. Raises ListenerError for one that is not in it or has changed."""
@@ -97,6 +101,12 @@ class SharedBatch:
     def holds(self, docs: Sequence[Doc]) -> bool:
         """True if these are documents of this batch."""
         return all(id(doc) in self._index for doc in docs)
+
+    @classmethod
+    def open_with(cls, docs: Sequence[Doc]) -> "SharedBatch | None":
+        """The batch of any encoder that these documents are in, if its backward pass has still to run."""
+        found = (batch for batch in tuple(_BATCHES) if batch.is_open and batch.holds(docs))
+        return next(found, None) if docs else None
 
     def refuse_late(self, docs: Sequence[Doc], *, task: str) -> None:
         """Raises ListenerError if the backward pass for one of these documents has already run."""

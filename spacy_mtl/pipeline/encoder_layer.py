@@ -79,7 +79,8 @@ def set_width(model: Model) -> None:
 
 
 def _replace_listener(copied: Model) -> Model:
-    """`nlp.replace_listeners` gives a head an encoder of its own: the copy will do as it is."""
+    """`nlp.replace_listeners` gives a head an encoder of its own: the copy will do, without layers for other heads."""
+    shim_of(copied).every_layer = False
     return copied
 
 

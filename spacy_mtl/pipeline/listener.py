@@ -20,21 +20,24 @@ class GradFactor:
 
     def __init__(self, factor: float | Iterable[float]) -> None:
         self._values: Iterator[float] | None = None
-        self._step = -1
+        self._past: list[float] = []  # what a schedule has given
+        self._last = 1.0
         if isinstance(factor, (int, float)):
             self._last = float(factor)
         else:
-            self._values, self._last = iter(factor), 1.0
+            self._values = iter(factor)
 
     def __call__(self, step: int) -> float:
-        """The factor at a step, counted from 0. Steps may not go back; the last value of a schedule stays."""
-        while self._values is not None and self._step < step:
-            self._last = float(next(self._values, self._last))
-            self._step += 1
-        return self._last
+        """The factor at a step, counted from 0. The last value of a schedule stays."""
+        if self._values is None:
+            return self._last
+        while len(self._past) <= step:
+            self._past.append(float(next(self._values, self._last)))
+            self._last = self._past[-1]
+        return self._past[step]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_values": None, "_step": self._step, "_last": self._last}
+        return {"_values": None, "_past": [], "_last": self._last}
 
 
 class SharedTransformerListener(Model):
@@ -117,10 +120,20 @@ def forward(
         if batch.is_open:
             return _serve(model, batch, docs)
         batch.refuse_late(docs, task=model.task)
+    if is_train:
+        _refuse_unlinked(model, docs)
     sample = {id(doc) for doc in model.sample_docs}
     if is_train and model.mixes and any(id(doc) not in sample for doc in docs):
         raise errors.mix_is_not_trained(model.task, upstream=model.upstream or model.upstream_name)
     return [_read(model, doc, is_sample=id(doc) in sample) for doc in docs], _no_backprop
+
+
+def _refuse_unlinked(model: SharedTransformerListener, docs: list[Doc]) -> None:
+    """Raises ListenerError if the encoder that trains on these documents does not know of this listener."""
+    batch = SharedBatch.open_with(docs)
+    if batch is not None and model.upstream in (None, batch.upstream):
+        task = f"`{model.task}`" if model.upstream else model.task
+        raise errors.not_linked(task, upstream=batch.upstream, named=model.upstream_name)
 
 
 def _serve(

@@ -40,20 +40,24 @@ class AdamW:
         if not 0.0 < layer_decay <= 1.0:
             need = "above 0 and at most 1"
             raise errors.bad_setting(layer_decay, key="optimizer.layer_decay", need=need)
-        if eps < 0:
-            raise errors.bad_setting(eps, key="optimizer.eps", need="at least 0")
+        if not eps > 0:  # parameters without a gradient so far would divide 0 by 0
+            raise errors.bad_setting(eps, key="optimizer.eps", need="above 0")
         if weight_decay < 0:
             raise errors.bad_setting(weight_decay, key="optimizer.weight_decay", need="at least 0")
         if grad_clip is not None and grad_clip < 0:
             raise errors.bad_setting(grad_clip, key="optimizer.grad_clip", need="at least 0")
         if isinstance(learn_rate, (int, float)) and learn_rate < 0:
             raise errors.bad_setting(learn_rate, key="optimizer.learn_rate", need="at least 0")
+        if isinstance(learn_rate, (list, tuple)) and not learn_rate:
+            need = "a number or a schedule"
+            raise errors.bad_setting(learn_rate, key="optimizer.learn_rate", need=need)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
         self.grad_clip = grad_clip
         self.step_count = 0
         self._rates: Iterator[float] | None = None
+        self._past: list[float] = []  # rates that the schedule has given
         self.learn_rate = 0.0
         if isinstance(learn_rate, (int, float)):
             self.learn_rate = float(learn_rate)
@@ -71,7 +75,7 @@ class AdamW:
         import torch
 
         optimizer = self._bind(model)
-        self._advance()
+        self._go_to(self.step_count + 1)
         for group in optimizer.param_groups:
             group["lr"] = self.learn_rate * group["scale"]
         if self.grad_clip:
@@ -105,14 +109,22 @@ class AdamW:
 
         values = json.loads(read_metadata(content, file=file)["spacy_mtl"])
         self._saved, self._torch = read_weights(content, file=file), None
-        while self.step_count < values["step_count"]:
-            self._advance()
-        self.step_count = values["step_count"]
+        self._go_to(values["step_count"])
 
-    def _advance(self) -> None:
-        self.step_count += 1
-        if self._rates is not None:
-            self.learn_rate = float(next(self._rates, self.learn_rate))
+    def start_anew(self) -> None:
+        """Forget all steps: other weights are about to be loaded."""
+        self._saved = self._torch = None
+        self._go_to(0)
+
+    def _go_to(self, step_count: int) -> None:
+        """Also back, which a schedule itself cannot."""
+        self.step_count = step_count
+        if self._rates is None:
+            return
+        while len(self._past) < step_count:
+            last = self._past[-1] if self._past else 0.0
+            self._past.append(float(next(self._rates, last)))
+        self.learn_rate = self._past[step_count - 1] if step_count else 0.0
 
     def _bind(self, model: "torch.nn.Module") -> "torch.optim.AdamW":
         import torch
@@ -161,7 +173,7 @@ class AdamW:
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle or copy keeps the state; of a schedule, which is a generator, only the last rate."""
-        state = {**self.__dict__, "_rates": None, "_torch": None, "_names": []}
+        state = {**self.__dict__, "_rates": None, "_past": [], "_torch": None, "_names": []}
         return {**state, "_saved": self.to_bytes()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The component that reads each document once, for all heads, and steps once for all their gradients."""
 
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +50,11 @@ from .shim import EncoderShim
 from .statistics import TaskStatistics
 
 _INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
+# where spaCy has linked a component last
+_PIPELINES: "weakref.WeakKeyDictionary[SharedTransformer, weakref.ref[Language]]" = (
+    weakref.WeakKeyDictionary()
+)
+_SETTLING = threading.RLock()  # who reads the weights waits for a step that another thread makes
 BALANCER_FILE = "balancer.json"
 MOST_TOKENS = 32_768  # that `pipe` reads at once: 4 * width bytes each, some four times over
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
@@ -133,7 +140,8 @@ class SharedTransformer(TrainablePipe):
         self.storage = storage
         self.save_optimizer = save_optimizer
         self.cfg: dict[str, Any] = {"steps": 0}
-        self.listener_map: dict[str, list[Model]] = {}
+        self._listener_map: dict[str, list[Model]] = {}
+        self._linked: tuple[Any, list[str]] = (None, [])
         self._heads: dict[str, Any] = {}
         self.meter = GradientMeter(calibrate_every)
         # of the pipeline, which may have several such components
@@ -150,8 +158,9 @@ class SharedTransformer(TrainablePipe):
     @property
     def model(self) -> Model[list[Doc], list[Array]]:
         """The encoder's model, with all gradients so far applied."""
-        if self._batch is not None and self._batch.buffer:
-            self._settle()
+        with _SETTLING:
+            if self._batch is not None and self._batch.buffer:
+                self._settle()
         return self._model
 
     @property
@@ -160,6 +169,53 @@ class SharedTransformer(TrainablePipe):
         return shim_of(self._model)
 
     # ---- listeners
+
+    @property
+    def listener_map(self) -> dict[str, list[Model]]:
+        """The listeners that are served, by their head's name."""
+        return self._listener_map
+
+    @listener_map.setter
+    def listener_map(self, listeners: dict[str, list[Model]]) -> None:
+        """To link its components, spaCy sets an empty one here and asks for the listeners of those that are enabled.
+
+        It tells a component of others, and never of the pipeline that all belong to, hence the look at who calls.
+        """
+        self._listener_map = listeners
+        nlp = sys._getframe(1).f_locals.get("self")
+        if isinstance(nlp, Language):
+            _PIPELINES[self] = weakref.ref(nlp)
+            self._forget_absent(nlp)
+
+    def _forget_absent(self, nlp: Language) -> None:
+        """Let go of heads that are not in the pipeline, or have another name there."""
+        components = dict(nlp.components)
+        for heads in (self.scored, self._heads):
+            for name in [n for n, head in heads.items() if components.get(n) is not head]:
+                del heads[name]
+        for name in self._listener_map.keys() - components.keys():
+            for listener in self._listener_map[name]:
+                self.remove_listener(listener, name)
+
+    def _link(self) -> None:
+        """Find the listeners of heads that have been enabled since spaCy linked them, which it does not do itself."""
+        reference = _PIPELINES.get(self)
+        nlp = None if reference is None else reference()
+        if nlp is None:
+            return
+        names = list(nlp.pipe_names)
+        if self._linked[0] is self._listener_map and self._linked[1] == names:
+            return
+        encoders = shared_transformers(nlp)
+        if not any(encoder is self for encoder in encoders):
+            return
+        for (
+            encoder
+        ) in encoders:  # all, in order: the nearest is to be the last that claims a listener
+            for name, component in nlp.pipeline[names.index(encoder.name) + 1 :]:
+                if name not in encoder.listener_map:
+                    encoder.find_listeners(component)
+            encoder._linked = encoder._listener_map, names
 
     @property
     def listeners(self) -> list[Model]:
@@ -240,8 +296,10 @@ class SharedTransformer(TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> list[Array]:
         """Token vectors, [tokens, width] for each document; zeros for whitespace."""
         docs = docs if isinstance(docs, PreparedDocs) else list(docs)
-        if self._batch is not None and not self._batch.holds(docs):
-            self._settle()
+        self._link()
+        with _SETTLING:
+            if self._batch is not None and not self._batch.holds(docs):
+                self._settle()
         return Predictions(self._model.predict(docs), self.shim.take_layers())
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -345,6 +403,7 @@ class SharedTransformer(TrainablePipe):
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         validate_examples(examples, "SharedTransformer.update")
+        self._link()
         self._settle()
         self._losses = losses
         self._count(list(examples), losses)
@@ -394,11 +453,12 @@ class SharedTransformer(TrainablePipe):
 
     def _settle(self) -> None:
         """Do all that is owed: the backward pass of the current batch, and a deferred step."""
-        self._close_batch()
-        deferred, self._deferred = self._deferred, None
-        if deferred is not None:
-            with deferred.as_it_was() as optimizer:
-                self._step(optimizer)
+        with _SETTLING:
+            self._close_batch()
+            deferred, self._deferred = self._deferred, None
+            if deferred is not None:
+                with deferred.as_it_was() as optimizer:
+                    self._step(optimizer)
 
     def _count(self, examples: list[Example], losses: dict[str, float]) -> None:
         """Count what a batch is annotated for, if somebody wants to know."""
@@ -528,6 +588,7 @@ class SharedTransformer(TrainablePipe):
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
         """Load what `to_bytes` gave."""
         self._forget()
+        self._start_anew(exclude)
         deserialize: dict[str, Callable[[Any], Any]] = {
             "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
@@ -554,6 +615,7 @@ class SharedTransformer(TrainablePipe):
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
         """Load what `to_disk` wrote; needs no network. Raises CheckpointError that names a damaged file."""
         self._forget()
+        self._start_anew(exclude)
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: self.cfg.update(deserialize_config(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
@@ -564,6 +626,13 @@ class SharedTransformer(TrainablePipe):
             deserialize[BALANCER_FILE] = lambda p: from_bytes(p.read_bytes(), file=str(p))
         util.from_disk(path, deserialize, exclude)
         return self
+
+    def _start_anew(self, exclude: Iterable[str]) -> None:
+        """Forget what an optimizer and a balancer have seen; what is loaded brings its own, or was saved before any."""
+        if self.optimizer is not None and "model" not in exclude:
+            self.optimizer.start_anew()
+        if self.balance is not None and not {"balancer", BALANCER_FILE} & set(exclude):
+            self.balance.start_anew()
 
     def _files(self) -> dict[str, bytes]:
         state = self.optimizer.to_bytes() if self.optimizer and self.save_optimizer else None

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from thinc.api import SGD, Optimizer
 
+from spacy_mtl.pipeline.listener import GradFactor
+
 from .helpers import LISTENER, NAME, head, make_nlp, shared, train, weights
 
 STATE = Path(NAME) / "model" / "optimizer.safetensors"
@@ -60,6 +62,49 @@ def test_a_loaded_pipeline_trains_on_exactly(
     assert not same(weights(first), weights(second))
     assert same(weights(straight), weights(second))
     assert shared(second).cfg["steps"] == 2 * HALF
+
+
+@pytest.mark.parametrize("save", [True, False])
+@pytest.mark.parametrize("way", ["disk", "bytes"])
+def test_a_pipeline_that_goes_back_trains_as_a_new_one_that_loads_the_same(
+    encoder_path: Path, tmp_path: Path, save: bool, way: str
+) -> None:
+    settings = {
+        "optimizer": adamw(learn_rate=SCHEDULE),
+        "save_optimizer": save,
+        "balancer": {"@balancers": "spacy_mtl.NormEqual.v1"},
+    }
+    nlp = make(encoder_path, **settings)
+    train(nlp, HALF, plain_sgd())
+    nlp.to_disk(tmp_path)
+    saved = nlp.to_bytes()
+    train(nlp, 3, plain_sgd())
+    new = make(encoder_path, **settings)
+    for pipeline in (nlp, new):
+        pipeline.from_disk(tmp_path) if way == "disk" else pipeline.from_bytes(saved)
+        train(pipeline, 3, plain_sgd())
+    assert same(weights(nlp), weights(new))
+    balances = [shared(pipeline).balance for pipeline in (nlp, new)]
+    assert balances[0] is not None
+    assert balances[1] is not None
+    assert balances[0].to_bytes() == balances[1].to_bytes()
+
+
+def test_a_folder_without_a_balancer_starts_it_anew(encoder_path: Path, tmp_path: Path) -> None:
+    make(encoder_path, balancer=None).to_disk(tmp_path)
+    nlp = make(encoder_path, balancer={"@balancers": "spacy_mtl.NormEqual.v1"})
+    balance = shared(nlp).balance
+    assert balance is not None
+    before = balance.to_bytes()
+    train(nlp, 3, plain_sgd())
+    assert balance.to_bytes() != before
+    nlp.from_disk(tmp_path)
+    assert balance.to_bytes() == before
+
+
+def test_a_factor_s_schedule_goes_back() -> None:
+    factor = GradFactor([1.0, 0.5, 0.25])
+    assert [factor(step) for step in (0, 2, 3, 1, 0, 7)] == [1.0, 0.25, 0.25, 0.5, 1.0, 0.25]
 
 
 def test_loading_into_a_pipeline_in_training_forgets_what_it_owed(

@@ -1,0 +1,168 @@
+"""A head that spaCy did not see when it linked the components trains the encoder all the same, or says why not."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+from spacy.language import Language
+from thinc.api import Model
+
+from spacy_mtl.errors import ListenerError
+from spacy_mtl.pipeline.encoder_layer import is_encoder, shim_of
+
+from .helpers import LISTENER, NAME, head, make_nlp, make_optimizer, shared, train, weights
+from .sentences import SENTENCES, make_examples
+
+TEXTS = [sentence.words for sentence in SENTENCES]
+LAYERS = pytest.mark.parametrize("layers", ["last", "mix"])
+
+
+def moved(nlp: Language, name: str = NAME, exclude: tuple[str, ...] = ()) -> bool:
+    """Whether an update changes the encoder."""
+    before = weights(nlp, name)
+    nlp.update(make_examples(nlp.vocab), sgd=make_optimizer(0.01), exclude=exclude)
+    after = weights(nlp, name)
+    return any((before[key] != after[key]).any() for key in before)
+
+
+def trained(path: Path, layers: str = "last") -> Language:
+    tok2vec = {**LISTENER, "layers": layers}
+    nlp = make_nlp(path, {name: head(name, tok2vec) for name in ("tagger", "biluo_ner")})
+    train(nlp, 2, make_optimizer(0.01))
+    return nlp
+
+
+def loaded_disabled(nlp: Language, folder: Path) -> Language:
+    nlp.to_disk(folder)
+    nlp = spacy.load(folder, disable=["tagger", "biluo_ner"])
+    for name in ("tagger", "biluo_ner"):
+        nlp.enable_pipe(name)
+    return nlp
+
+
+def linked_again(nlp: Language, folder: Path) -> Language:
+    with nlp.select_pipes(disable=["tagger", "biluo_ner"]):
+        nlp.add_pipe("sentencizer")
+    return nlp
+
+
+def extended(nlp: Language, folder: Path) -> Language:
+    nlp.add_pipe("masked_textcat", config={"model": head("textcat")["model"]})
+    with nlp.select_pipes(enable=[NAME, "masked_textcat"]):
+        nlp.initialize(lambda: make_examples(nlp.vocab))
+    return nlp
+
+
+@pytest.mark.parametrize("change", [loaded_disabled, linked_again, extended])
+@LAYERS
+def test_a_head_that_was_disabled_while_others_were_linked_trains_the_encoder(
+    encoder_path: Path,
+    tmp_path: Path,
+    layers: str,
+    change: Callable[[Language, Path], Language],
+) -> None:
+    nlp = change(trained(encoder_path, layers), tmp_path)
+    others = tuple(name for name in nlp.pipe_names if name not in (NAME, "tagger"))
+    assert moved(nlp, exclude=others)
+    assert {"tagger", "biluo_ner"} <= set(shared(nlp).listening_components)
+
+
+@LAYERS
+def test_it_predicts_as_if_it_had_never_been_disabled(
+    encoder_path: Path, tmp_path: Path, layers: str
+) -> None:
+    nlp = trained(encoder_path, layers)
+    expected = [[token.tag_ for token in doc] for doc in nlp.pipe(TEXTS)]
+    nlp = loaded_disabled(nlp, tmp_path)
+    assert [[token.tag_ for token in doc] for doc in nlp.pipe(TEXTS)] == expected
+
+
+def test_a_sourced_head_on_a_new_encoder_trains_it(encoder_path: Path) -> None:
+    """As `init_nlp` does, which initializes the pipeline while sourced heads are disabled."""
+    nlp = make_nlp(encoder_path, ["biluo_ner"], initialize=False)
+    nlp.add_pipe("tagger", source=trained(encoder_path))
+    with nlp.select_pipes(disable=["tagger"]):
+        nlp.initialize(lambda: make_examples(nlp.vocab))
+    assert moved(nlp, exclude=("biluo_ner",))
+
+
+def test_a_head_that_another_pipeline_has_taken_is_refused(encoder_path: Path) -> None:
+    nlp = trained(encoder_path)
+    other = spacy.blank("en")
+    for name in (NAME, "biluo_ner"):
+        other.add_pipe(name, source=nlp)
+    with pytest.raises(ListenerError, match=r"`shared_transformer` does not serve `tagger`.*lost"):
+        moved(nlp)
+    shared(nlp).drop_batch()
+    shared(nlp).find_listeners(nlp.get_pipe("tagger"))  # as the message says
+    assert moved(nlp)
+
+
+def test_a_head_that_listens_to_another_name_is_refused(encoder_path: Path, tmp_path: Path) -> None:
+    nlp = make_nlp(encoder_path, {"tagger": head("tagger", {**LISTENER, "upstream": NAME})})
+    nlp.rename_pipe(NAME, "trf")
+    nlp.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    with pytest.raises(ListenerError, match=f"correct its `upstream = '{NAME}'`"):
+        moved(nlp, "trf")
+
+
+def test_heads_that_are_gone_do_not_change_the_names_of_scores(encoder_path: Path) -> None:
+    old = make_nlp(encoder_path, ["ner", "textcat"])
+    nlp = spacy.blank("en")
+    nlp.add_pipe(NAME, source=old)
+    nlp.add_pipe("biluo_ner", config={"model": head("biluo_ner")["model"]})
+    with nlp.select_pipes(enable=["biluo_ner"]):
+        nlp.initialize(lambda: make_examples(nlp.vocab))
+    assert list(shared(nlp).scored) == ["biluo_ner"]
+    scores = nlp.evaluate(make_examples(nlp.vocab))
+    assert scores["ents_f"] is not None
+    assert not any("/" in key for key in scores)
+
+
+@pytest.mark.parametrize("change", [lambda nlp: nlp.remove_pipe("ner"), lambda nlp: None])
+def test_a_renamed_head_is_scored_and_served_once(
+    encoder_path: Path, change: Callable[[Language], Any]
+) -> None:
+    nlp = make_nlp(encoder_path, ["ner", "biluo_ner"])
+    change(nlp)
+    nlp.rename_pipe("biluo_ner", "names")
+    list(nlp.pipe(TEXTS))
+    expected = [name for name in nlp.pipe_names if name != NAME]
+    assert list(shared(nlp).scored) == expected
+    assert shared(nlp).listening_components == expected
+    train(nlp, 1, make_optimizer(0.01))
+    assert set(shared(nlp)._heads) == set(expected)
+
+
+def test_threads_wait_for_the_step_that_one_of_them_makes(encoder_path: Path) -> None:
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    nlp = make_nlp(encoder_path, ["tagger"], model={"transformer_config": still})
+    texts = TEXTS * 3
+    for _ in range(6):
+        train(nlp, 1, make_optimizer(0.05))
+        with ThreadPoolExecutor(4) as pool:
+            found = list(
+                pool.map(lambda _: [doc.tensor.copy() for doc in nlp.pipe(texts)], range(4))
+            )
+        expected = [doc.tensor for doc in nlp.pipe(texts)]
+        for vectors in found:
+            for one, other in zip(vectors, expected, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_an_encoder_of_its_own_keeps_no_layers_for_others(encoder_path: Path) -> None:
+    nlp = make_nlp(
+        encoder_path,
+        {"tagger": head("tagger", {**LISTENER, "layers": "mix"}), "biluo_ner": head("biluo_ner")},
+    )
+    nlp.replace_listeners(NAME, "biluo_ner", ["model.tok2vec"])
+    list(nlp.pipe(TEXTS))
+    model: Model[Any, Any] = nlp.get_pipe("biluo_ner").model
+    (own,) = [shim_of(node) for node in model.walk() if is_encoder(node)]
+    assert not own.take_layers()
+    assert shared(nlp).shim.every_layer
