@@ -34,8 +34,9 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
         where the device is faster in it (GPUs since Ampere, processors with AMX, AMD's since Zen 4) and fp32 elsewhere
         (fp16 on older GPUs). Weights stay in fp32. `int8` is for processors where `auto` is fp32: encoders of the BERT
         family predict in 8-bit integers, which is faster; vectors differ by 3 to 4% of their length
-        (project/README.md), and by as much, for one text in ten, with the others in its batch. Where the encoder is trained, and on GPUs, it is `auto`; evaluations, and an encoder that
-        only annotates in training, are predictions.
+        (project/README.md), and by as much, for one text in ten, with the others in its batch. Where the encoder is
+        trained, and on GPUs, it is `auto`; evaluations, and an encoder that only annotates in training, are
+        predictions.
     pooling: from a token's wordpieces to its vector: `mean`, `first`, `last` or `max`.
     window: most wordpieces that the encoder reads at once, special tokens not counted. Longer documents are read in
         overlapping windows. Default: 256, or what the encoder can read if that is less.
