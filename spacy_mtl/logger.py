@@ -81,6 +81,10 @@ def make_task_logger(
         shared = shared_transformers(nlp)
         if not shared:
             raise errors.no_shared_transformer("training.logger")
+        training = nlp.config.interpolate()["training"]
+        if 0 < training["max_steps"] < training["eval_frequency"]:
+            said = errors.hardly_evaluated(training["max_steps"], training["eval_frequency"])
+            util.logger.warning(said)
         statistics = TaskStatistics.of(nlp)
         if gradients:
             statistics.gradients = GradientLog(audit_every)

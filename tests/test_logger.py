@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 import sys
 from pathlib import Path
@@ -389,3 +390,14 @@ def test_an_unknown_progress_bar_is_refused() -> None:
 def test_a_pipeline_without_a_shared_transformer_is_refused() -> None:
     with pytest.raises(ConfigError, match="has none that takes part"):
         make_task_logger()(spacy.blank("en"))
+
+
+@pytest.mark.parametrize(("max_steps", "warns"), [(40, True), (200, False), (0, False)])
+def test_a_training_that_is_hardly_evaluated_is_warned_of(
+    nlp: Language, caplog: pytest.LogCaptureFixture, max_steps: int, warns: bool
+) -> None:
+    nlp.config["training"] |= {"max_steps": max_steps, "eval_frequency": 200}
+    with caplog.at_level("WARNING"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("spacy"), "propagate", True)
+        make_task_logger()(nlp, io.StringIO(), io.StringIO())
+    assert ("before its second evaluation" in caplog.text) == warns

@@ -96,6 +96,10 @@ def transfer_command(
 
     srsly.write_json(output / REPORT, report)
     print_report(report, printer)
+    written = output / REPORT
+    printer.text(
+        f"Written to {written}; `python -m spacy mtl report FOLDER --transfer {written}` shows it beside a training."
+    )
 
 
 def compare(
@@ -415,31 +419,28 @@ def print_report(report: dict[str, Any], printer: Printer) -> None:
 
 def _print_advice(report: dict[str, Any], printer: Printer) -> None:
     """Which tasks to train together, and how sure that is; only what was shown gets a green tick."""
-    from ..transfer.comparison import LEAST_SEEDS
+    from ..transfer.comparison import LEAST_SEEDS, named_groups
 
-    advice = "; ".join(" + ".join(group) for group in report["groups"])
+    advice = named_groups(report["groups"])
     pairs = [d for d in report["differences"] if len(d["group"]) == 2]
     if report["groups_from"] == "together":
         printer.good(
             "All together, tasks have gained and none was shown to lose: train all together"
         )
     elif report["groups_from"] == "gradients":
-        printer.info(f"Judged by the gradients alone, which is a guess, train together: {advice}")
+        printer.info(f"Judged by the gradients alone, which is a guess, train {advice}")
     elif report["seeds"] < LEAST_SEEDS:
         printer.warn(
-            f"Judged by the pairs, with too few seeds, so it is not proved, train together: {advice}"
+            f"Judged by the pairs, with too few seeds, so it is not proved, train {advice}"
         )
     elif any(d["feared"] and d["verdict"] != "loses" for d in pairs):
         printer.info(
-            "Judged by the pairs, where some losses are likely that are not proved, train together: "
-            f"{advice}"
+            f"Judged by the pairs, where some losses are likely that are not proved, train {advice}"
         )
     elif any(d["verdict"] in ("gains", "loses") for d in pairs):
-        printer.good(f"Judged by what the pairs have shown, train together: {advice}")
+        printer.good(f"Judged by what the pairs have shown, train {advice}")
     else:
-        printer.info(
-            f"As no pair has shown a difference, larger groups cost least; train together: {advice}"
-        )
+        printer.info(f"As no pair has shown a difference, larger groups cost least; train {advice}")
 
 
 def _named(group: Any, heads: list[str]) -> str:

@@ -42,6 +42,15 @@ def pulls_of_one_encoder(first: str, others: Iterable[str]) -> str:
     )
 
 
+def hardly_evaluated(max_steps: int, every: int) -> str:
+    """A warning."""
+    return (
+        f"`training.max_steps = {max_steps}` ends the training before its second evaluation "
+        f"(`training.eval_frequency = {every}`): `model-best` will be the pipeline after the very first update. Lower "
+        "`training.eval_frequency`, or use `model-last`."
+    )
+
+
 def no_source_for(heads: Iterable[str], *, key: str) -> ConfigError:
     return ConfigError(
         f"No source in `[{key}]` is annotated for {listed(heads)}. Add the component to the `tasks` of one, or "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..transfer.comparison import own_way_rows
+from ..transfer.comparison import named_groups, own_way_rows
 from . import data
 from .collect import Annotation, Report, Task
 from .confusion import Confusion
@@ -138,8 +138,8 @@ def advice(found: dict[str, Any] | None) -> list[str]:
         )
     elif found["groups"]:
         basis = {"pairs": "the pairs", "gradients": "the gradients alone, which is a guess"}
-        groups = "; ".join(" + ".join(group) for group in found["groups"])
-        said.append(f"Judged by {basis.get(found['groups_from'], '?')}, train together: {groups}.")
+        groups = named_groups(found["groups"])
+        said.append(f"Judged by {basis.get(found['groups_from'], '?')}, train {groups}.")
     return said
 
 

@@ -258,6 +258,18 @@ def by_pair(tasks: Iterable[str], values: Mapping[str, T]) -> dict[tuple[str, st
     return found
 
 
+def named_groups(groups: Iterable[Sequence[str]]) -> str:
+    """Which tasks to train with which, in words.
+
+    >>> named_groups([["tagger"], ["ner", "textcat"]])
+    'tagger alone; ner + textcat together'
+    """
+    return "; ".join(
+        f"{group[0]} alone" if len(group) == 1 else f"{' + '.join(group)} together"
+        for group in groups
+    )
+
+
 def own_way_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """Of what `spacy mtl transfer` tells: task, the other, how far a step for both goes its way, and their cosine."""
     return [

@@ -99,8 +99,9 @@ def test_all_are_compared_and_an_interrupted_command_goes_on(
         "tagger alone",
         "tagger + ner",
         "what sharing gained",
-        "train together",
+        "so it is not proved, train ",
         "fewer than three",
+        "transfer.json` shows it beside a training",
     ):
         assert text in " ".join(output.split())
 

@@ -56,7 +56,7 @@ def test_losses_that_are_not_shown_do_not_part_tasks(capsys: pytest.CaptureFixtu
 def test_losses_that_are_shown_part_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     report = two_heads((-2.0, -2.1, -1.9), (0.01, -0.03, 0.0))
     assert sorted(report["groups"]) == [["a"], ["b"]]
-    assert "Judged by what the pairs have shown, train together: a; b" in printed(report, capsys)
+    assert "Judged by what the pairs have shown, train a alone; b alone" in printed(report, capsys)
 
 
 @pytest.mark.parametrize("n_seeds", [2, 3, 4])
