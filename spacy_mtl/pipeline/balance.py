@@ -365,6 +365,7 @@ class GradientBalance:
         try:
             state = json.loads(data, parse_constant=_refuse)
             if state["method"] != type(self.balancer).__name__:
+                self.start_anew()
                 return
             lengths = [float(length) for length in state["lengths"]]
             factors = {str(task): float(factor) for task, factor in state["factors"].items()}

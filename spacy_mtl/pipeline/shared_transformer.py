@@ -209,9 +209,9 @@ class SharedTransformer(TrainablePipe):
         encoders = shared_transformers(nlp)
         if not any(encoder is self for encoder in encoders):
             return
-        for (
-            encoder
-        ) in encoders:  # all, in order: the nearest is to be the last that claims a listener
+        # all, in order: the nearest is to be the last that claims a listener
+        for encoder in encoders:
+            encoder._forget_absent(nlp)
             for name, component in nlp.pipeline[names.index(encoder.name) + 1 :]:
                 if name not in encoder.listener_map:
                     encoder.find_listeners(component)
@@ -588,15 +588,18 @@ class SharedTransformer(TrainablePipe):
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
         """Load what `to_bytes` gave."""
         self._forget()
-        self._start_anew(exclude)
         deserialize: dict[str, Callable[[Any], Any]] = {
             "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
             "model": lambda b: self._load(srsly.msgpack_loads(b), where=""),
         }
-        if self.balance is not None:
-            deserialize["balancer"] = self.balance.from_bytes
-        util.from_bytes(bytes_data, deserialize, exclude)
+        balance = self.balance
+        if balance is not None:
+            deserialize["balancer"] = balance.from_bytes
+        content = srsly.msgpack_loads(bytes_data)
+        util.from_dict(content, deserialize, exclude)
+        if balance is not None and "balancer" not in {*content, *exclude}:
+            balance.start_anew()
         return self
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
@@ -615,24 +618,19 @@ class SharedTransformer(TrainablePipe):
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SharedTransformer":
         """Load what `to_disk` wrote; needs no network. Raises CheckpointError that names a damaged file."""
         self._forget()
-        self._start_anew(exclude)
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: self.cfg.update(deserialize_config(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
             "model": self._load_folder,
         }
-        if self.balance is not None and (util.ensure_path(path) / BALANCER_FILE).exists():
-            from_bytes = self.balance.from_bytes
-            deserialize[BALANCER_FILE] = lambda p: from_bytes(p.read_bytes(), file=str(p))
+        balance = self.balance
+        has_state = (util.ensure_path(path) / BALANCER_FILE).exists()
+        if balance is not None and has_state:
+            deserialize[BALANCER_FILE] = lambda p: balance.from_bytes(p.read_bytes(), file=str(p))
         util.from_disk(path, deserialize, exclude)
+        if balance is not None and not has_state and "balancer" not in exclude:
+            balance.start_anew()
         return self
-
-    def _start_anew(self, exclude: Iterable[str]) -> None:
-        """Forget what an optimizer and a balancer have seen; what is loaded brings its own, or was saved before any."""
-        if self.optimizer is not None and "model" not in exclude:
-            self.optimizer.start_anew()
-        if self.balance is not None and not {"balancer", BALANCER_FILE} & set(exclude):
-            self.balance.start_anew()
 
     def _files(self) -> dict[str, bytes]:
         state = self.optimizer.to_bytes() if self.optimizer and self.save_optimizer else None
@@ -650,8 +648,10 @@ class SharedTransformer(TrainablePipe):
             return
         self.shim.from_files(files, where=where)  # verifies all of them
         state = files.get(OPTIMIZER_FILE)
-        if state is not None and self.optimizer is not None:
+        if self.optimizer is not None and state is not None:
             self.optimizer.load(state, file=where + OPTIMIZER_FILE)
+        elif self.optimizer is not None:
+            self.optimizer.start_anew()
         self._link_widths()
 
     def _link_widths(self) -> None:
