@@ -67,6 +67,10 @@ def make_task_logger(
     if audit_every < 0:
         key = "training.logger.audit_every"
         raise errors.bad_setting(audit_every, key=key, need="a whole number, at least 0")
+    for key, path in (("output_file", output_file), ("steps_file", steps_file)):
+        if path is not None and Path(path).is_dir():
+            key = f"training.logger.{key}"
+            raise errors.bad_setting(str(path), key=key, need="a file, not a folder")
     for key, value in (("steps_file", steps_file), ("audit_every", audit_every)):
         if value and not gradients:
             raise errors.needs_gradients(key, value)

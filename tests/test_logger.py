@@ -401,3 +401,10 @@ def test_a_training_that_is_hardly_evaluated_is_warned_of(
         patch.setattr(logging.getLogger("spacy"), "propagate", True)
         make_task_logger()(nlp, io.StringIO(), io.StringIO())
     assert ("before its second evaluation" in caplog.text) == warns
+
+
+@pytest.mark.parametrize("key", ["output_file", "steps_file"])
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, key: str) -> None:
+    settings: dict[str, Any] = {key: tmp_path}
+    with pytest.raises(ConfigError, match=f"`training.logger.{key} = .* a file, not a folder"):
+        make_task_logger(**settings)

@@ -209,7 +209,8 @@ class Source:
                     )
             yield SourcedExample.of(example, reference, self.name, index)
         if index < 0:
-            raise errors.empty_source(self.name, str(self.path or "its reader"))
+            where = str(self.path or "its reader")
+            raise errors.empty_source(self.name, where, max_length=self.max_length)
         if missing:
             raise errors.not_annotated(self.name, sorted(missing), n_docs=index + 1)
 

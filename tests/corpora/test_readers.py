@@ -303,6 +303,14 @@ def test_a_folder_without_corpora_is_named(nlp: Language, tmp_path: Path) -> Non
             read(nlp, {"news": {"path": path}})
 
 
+def test_a_max_length_that_leaves_out_all_is_named(nlp: Language, tmp_path: Path) -> None:
+    docs = [nlp.make_doc("no boundaries between these six words")] * 3
+    DocBin(docs=docs).to_disk(tmp_path / "long.spacy")
+    block = {"path": str(tmp_path / "long.spacy"), "max_length": 4}
+    with pytest.raises(CorpusError, match=r"`sources.long.max_length = 4` leaves out all of them"):
+        list(MultiCorpus({"long": block})(nlp))
+
+
 def test_an_empty_source_is_named(nlp: Language, tmp_path: Path) -> None:
     DocBin().to_disk(tmp_path / "a.spacy")
     write_jsonl(tmp_path / "b.jsonl", ["", "  "])
