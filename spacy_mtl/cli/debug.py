@@ -1,5 +1,6 @@
 """`python -m spacy mtl debug CONFIG`: what the corpora hold, and what will go wrong, before any training."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,11 +93,14 @@ def make_report(nlp: Language) -> dict[str, Any]:
         streams=isinstance(train_corpus, MultiCorpus) and train_corpus.stream,
         samples=isinstance(train_corpus, MultiCorpus),
     )
-    listening = {name for pipe in encoders for name in pipe.listening_components}
+    frozen = training["frozen_components"]
+    limits = [training["max_steps"], training["max_epochs"] * batches]
     findings += find_in_settings(
-        config["training"],
-        apart=[name for name in heads if encoders and name not in listening],
-        stepped_by_all=[pipe.name for pipe in encoders if pipe.optimizer is None],
+        updates=min((limit for limit in limits if limit > 0), default=0),
+        every=training["eval_frequency"],
+        apart=[n for n, head in heads.items() if encoders and n not in frozen and _is_apart(head)],
+        fast=[p.name for p in encoders if p.optimizer is None and p.name not in frozen],
+        rate=_highest_rate(training["optimizer"]),
     )
     findings.sort(key=lambda finding: finding.level != "error")
     return {
@@ -106,6 +110,22 @@ def make_report(nlp: Language) -> dict[str, Any]:
         "dev": _as_data(dev, None),
         "findings": [{"level": f.level, "text": f.text} for f in findings],
     }
+
+
+def _is_apart(head: Any) -> bool:
+    """Whether it has a model that listens to no other component."""
+    from thinc.api import Model
+
+    from ..pipeline.neighbours import is_listener
+
+    model = getattr(head, "model", None)
+    return isinstance(model, Model) and not any(map(is_listener, model.walk()))
+
+
+def _highest_rate(optimizer: Any) -> float:
+    """In the first thousand steps."""
+    rates = islice(getattr(optimizer, "schedules", {}).get("learn_rate", ()), 1000)
+    return max([float(getattr(optimizer, "learn_rate", 0.0)), *map(float, rates)])
 
 
 def _survey(corpus: Any, nlp: Language, heads: dict[str, Any], batcher: Any, *, key: str) -> Any:

@@ -68,56 +68,50 @@ def find_problems(
 
 
 def find_in_settings(
-    training: Mapping[str, Any], *, apart: Iterable[str], stepped_by_all: Iterable[str]
+    *, updates: int, every: int, apart: Iterable[str], fast: Iterable[str], rate: float
 ) -> list[Finding]:
     """What the settings of a training tell.
 
-    training: the block of the config, interpolated. apart: heads that listen to no shared_transformer. stepped_by_all:
-    shared_transformers without an optimizer of their own.
+    updates: how many it makes at most; 0: no limit. every: how many from one evaluation to the next. apart: heads that
+    are trained and listen to nobody. fast: shared_transformers that are trained without an optimizer of their own.
+    rate: the highest of the pipeline's.
     """
-    frozen = training["frozen_components"]
-    return [
-        *_evaluations(training["max_steps"], training["eval_frequency"]),
-        *(
-            Finding(
-                "warning",
-                f"`{name}` does not listen to a shared_transformer: it trains and runs by itself, and shares nothing. "
-                f'For a model with `tok2vec`, `@architectures = "spacy_mtl.SharedTransformerListener.v1"` there '
-                "makes it listen.",
-            )
-            for name in apart
-            if name not in frozen
-        ),
-        *_encoder_rate(training["optimizer"], [n for n in stepped_by_all if n not in frozen]),
+    found = [*_evaluations(updates, every)]
+    found += [
+        Finding(
+            "warning",
+            f"`{name}` does not listen to a shared_transformer: it trains and runs by itself, and shares nothing. For "
+            'a model with `tok2vec`, `@architectures = "spacy_mtl.SharedTransformerListener.v1"` there makes it '
+            "listen.",
+        )
+        for name in apart
     ]
+    found += [
+        Finding(
+            "warning",
+            f"`[training.optimizer]` steps the encoder of `{name}` too, at up to {rate:g}, which soon undoes what it "
+            f"was pretrained to. Give it an optimizer of its own: `[components.{name}.optimizer]`, with "
+            '`@optimizers = "spacy_mtl.AdamW.v1"` and `learn_rate = 0.0002`.',
+        )
+        for name in fast
+        if rate > FAST
+    ]
+    return found
 
 
-def _evaluations(max_steps: int, every: int) -> Iterator[Finding]:
+def _evaluations(updates: int, every: int) -> Iterator[Finding]:
     """Whether the last update that is evaluated, which `model-best` has at most, is far from the last one."""
-    left = max_steps % every
-    if not max_steps or not left:
-        return
-    evaluated = f"update {max_steps - left}"
-    if max_steps < every:
-        evaluated = "the very first update, so `model-best` is a pipeline that has learnt nothing"
-    yield Finding(
-        "warning",
-        f"The training ends after {max_steps} updates and is evaluated after every {every}, last after {evaluated}. "
-        f"Set `[training] eval_frequency` to {max_steps} or a part of it, or use `model-last`.",
-    )
-
-
-def _encoder_rate(optimizer: Mapping[str, Any], names: Iterable[str]) -> Iterator[Finding]:
-    given = optimizer.get("learn_rate", 0.0)
-    rate = given.get("initial_rate", 0.0) if isinstance(given, Mapping) else given
-    if not isinstance(rate, int | float) or rate <= FAST:
-        return
-    for name in names:
+    if every < 1:
+        text = f"`training.eval_frequency = {every}` cannot be used: it must be at least 1."
+        yield Finding("error", text)
+    elif left := updates % every:
+        evaluated = f"update {updates - left}"
+        if updates < every:
+            evaluated = "the very first, so `model-best` is a pipeline that has learnt nothing"
         yield Finding(
             "warning",
-            f"`[training.optimizer]` steps the encoder of `{name}` too, at up to {rate}, which soon undoes what it was "
-            f"pretrained to. Give it an optimizer of its own: `[components.{name}.optimizer]`, with "
-            '`@optimizers = "spacy_mtl.AdamW.v1"` and `learn_rate = 0.0002`.',
+            f"The training ends after {updates} updates and is evaluated after every {every}, last after {evaluated}. "
+            f"Set `[training] eval_frequency` to {updates} or a divisor of it, or use `model-last`.",
         )
 
 

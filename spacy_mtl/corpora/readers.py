@@ -37,6 +37,9 @@ class MultiCorpus:
         memory; needs `max_epochs = -1`. The sources are read once beforehand, to count them.
     shuffle_buffer: while streaming, examples of a source are shuffled within a window of so many.
 
+    However often it is read, there is one place where its draws stand: two batchers at work at the same time want a
+    corpus each.
+
     Raises ConfigError for settings that cannot work, and, when read, CorpusError for files that cannot be.
     """
 

@@ -185,10 +185,11 @@ class Mixer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken. Raises ConfigError if the sources are known to have other sizes now."""
-        if self.sizes and list(state["sizes"]) != self.sizes:
-            raise errors.other_sources(then=state["sizes"], now=self.sizes)
-        self.sizes = list(state["sizes"])
-        self._is_resumed = bool(self.sizes)
+        sizes = list(state["sizes"])  # none, if nothing was drawn
+        if self.sizes and sizes and sizes != self.sizes:
+            raise errors.other_sources(then=sizes, now=self.sizes)
+        self.sizes = sizes or self.sizes
+        self._is_resumed = bool(sizes)
         self.seed = state["seed"]
         self.epoch = state["epoch"]
         self.position = self.resume_at = state["position"]

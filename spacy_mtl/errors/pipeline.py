@@ -170,12 +170,14 @@ def retokenized(task: str, *, n_tokens: int, n_vectors: int, upstream: str) -> L
     )
 
 
-def not_linked(task: str, *, upstream: str, named: str) -> ListenerError:
-    wrong = "" if named in ("*", upstream) else f", or correct its `upstream = {named!r}`"
+def not_linked(task: str | None, *, upstream: str, named: str) -> ListenerError:
+    head = "A head" if task is None else f"`{task}`"
+    fix = "" if named in ("*", upstream) else f"Correct its `upstream = {named!r}`, or call"
     return ListenerError(
-        f"`{upstream}` does not serve {task}, which trains on a batch of its, so the gradient would be lost: the head "
-        "was not in the pipeline, or disabled, when the components were linked. Call "
-        f"`nlp.get_pipe({upstream!r}).find_listeners(nlp.get_pipe(HEAD))` before `nlp.update`{wrong}."
+        f"{head} trains on a batch of `{upstream}`, which does not serve it, so its gradient would be lost: the head "
+        "was not there, or was in another pipeline, when the components were linked. The batch was dropped. "
+        f"{fix or 'Call'} `nlp.get_pipe({upstream!r}).find_listeners(nlp.get_pipe({task or 'HEAD'!r}))` before "
+        "`nlp.update`."
     )
 
 

@@ -103,10 +103,20 @@ class SharedBatch:
         return all(id(doc) in self._index for doc in docs)
 
     @classmethod
-    def open_with(cls, docs: Sequence[Doc]) -> "SharedBatch | None":
-        """The batch of any encoder that these documents are in, if its backward pass has still to run."""
-        found = (batch for batch in tuple(_BATCHES) if batch.is_open and batch.holds(docs))
-        return next(found, None) if docs else None
+    def open_with(cls, docs: Sequence[Doc], upstream: str | None) -> "SharedBatch | None":
+        """The batch that these documents are in, of this encoder or of any, if its backward pass has still to run."""
+        found = [
+            batch
+            for batch in tuple(_BATCHES)
+            if batch.is_open and upstream in (None, batch.upstream) and batch.holds(docs)
+        ]
+        return min(found, key=lambda batch: batch.upstream) if docs and found else None
+
+    def abandon(self) -> None:
+        """Take no more gradients, and forget those that are in: half of them make no step."""
+        self.is_open = False
+        self.buffer.clear()
+        self._backprop = None
 
     def refuse_late(self, docs: Sequence[Doc], *, task: str) -> None:
         """Raises ListenerError if the backward pass for one of these documents has already run."""

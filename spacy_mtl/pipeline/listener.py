@@ -70,21 +70,23 @@ class SharedTransformerListener(Model):
         self.upstream: str | None = None  # the component that has claimed this listener
         self.task = "a head"
         self.grad_factor = GradFactor(grad_factor)
+        self.is_copy = False  # that nobody has linked or served yet
         self.batch: SharedBatch | None = None
         self.sample_docs: Sequence[Doc] = ()
 
     def link(self, upstream: str, task: str) -> None:
         """Called by the upstream component when it claims this listener for a head."""
-        self.upstream, self.task = upstream, task
+        self.upstream, self.task, self.is_copy = upstream, task, False
 
     def receive(self, batch: SharedBatch | None) -> None:
         """Called by the upstream component when it has encoded a training batch."""
-        self.batch = batch
+        self.batch, self.is_copy = batch, False
         self.sample_docs = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave the current batch and its backward pass behind."""
-        return {**self.__dict__, **_slots(self), "batch": None, "sample_docs": ()}
+        live = {"batch": None, "sample_docs": (), "is_copy": True}
+        return {**self.__dict__, **_slots(self), **live}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for key, value in state.items():
@@ -129,10 +131,14 @@ def forward(
 
 
 def _refuse_unlinked(model: SharedTransformerListener, docs: list[Doc]) -> None:
-    """Raises ListenerError if the encoder that trains on these documents does not know of this listener."""
-    batch = SharedBatch.open_with(docs)
-    if batch is not None and model.upstream in (None, batch.upstream):
-        task = f"`{model.task}`" if model.upstream else model.task
+    """Raises ListenerError if an encoder trains on these documents and does not know of this listener.
+
+    Its batch is abandoned then. The copy of a head that spaCy's `rehearse` makes wants no gradient.
+    """
+    batch = None if model.is_copy else SharedBatch.open_with(docs, model.upstream)
+    if batch is not None:
+        batch.abandon()
+        task = model.task if model.upstream else None
         raise errors.not_linked(task, upstream=batch.upstream, named=model.upstream_name)
 
 

@@ -1,5 +1,6 @@
 """The component that reads each document once, for all heads, and steps once for all their gradients."""
 
+import os
 import sys
 import threading
 import weakref
@@ -54,7 +55,12 @@ _INSTANCES: "weakref.WeakSet[SharedTransformer]" = weakref.WeakSet()
 _PIPELINES: "weakref.WeakKeyDictionary[SharedTransformer, weakref.ref[Language]]" = (
     weakref.WeakKeyDictionary()
 )
-_SETTLING = threading.RLock()  # who reads the weights waits for a step that another thread makes
+# of a component: who reads its weights waits for a step that another thread makes
+_LOCKS: "weakref.WeakKeyDictionary[SharedTransformer, threading.RLock]" = (
+    weakref.WeakKeyDictionary()
+)
+if hasattr(os, "register_at_fork"):  # nobody is left in the child who could release them
+    os.register_at_fork(after_in_child=_LOCKS.clear)
 BALANCER_FILE = "balancer.json"
 MOST_TOKENS = 32_768  # that `pipe` reads at once: 4 * width bytes each, some four times over
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
@@ -142,7 +148,8 @@ class SharedTransformer(TrainablePipe):
         self.cfg: dict[str, Any] = {"steps": 0}
         self._listener_map: dict[str, list[Model]] = {}
         self._linked: tuple[Any, list[str]] = (None, [])
-        self._heads: dict[str, Any] = {}
+        self._heads: dict[str, Any] = {}  # that listen
+        self._scored: dict[str, Any] = {}  # that this component has put into `scored`
         self.meter = GradientMeter(calibrate_every)
         # of the pipeline, which may have several such components
         self.worst_task, self.scored = _of_pipeline(vocab)
@@ -158,10 +165,14 @@ class SharedTransformer(TrainablePipe):
     @property
     def model(self) -> Model[list[Doc], list[Array]]:
         """The encoder's model, with all gradients so far applied."""
-        with _SETTLING:
+        with self._lock:
             if self._batch is not None and self._batch.buffer:
                 self._settle()
         return self._model
+
+    @property
+    def _lock(self) -> "threading.RLock":
+        return _LOCKS.setdefault(self, threading.RLock())
 
     @property
     def shim(self) -> EncoderShim:
@@ -173,6 +184,7 @@ class SharedTransformer(TrainablePipe):
     @property
     def listener_map(self) -> dict[str, list[Model]]:
         """The listeners that are served, by their head's name."""
+        self._link()
         return self._listener_map
 
     @listener_map.setter
@@ -183,22 +195,22 @@ class SharedTransformer(TrainablePipe):
         """
         self._listener_map = listeners
         nlp = sys._getframe(1).f_locals.get("self")
-        if isinstance(nlp, Language):
-            _PIPELINES[self] = weakref.ref(nlp)
-            self._forget_absent(nlp)
-
-    def _forget_absent(self, nlp: Language) -> None:
-        """Let go of heads that are not in the pipeline, or have another name there."""
+        if not isinstance(nlp, Language):
+            return
+        _PIPELINES[self] = weakref.ref(nlp)
+        self._heads = {}
         components = dict(nlp.components)
-        for heads in (self.scored, self._heads):
-            for name in [n for n, head in heads.items() if components.get(n) is not head]:
-                del heads[name]
-        for name in self._listener_map.keys() - components.keys():
-            for listener in self._listener_map[name]:
-                self.remove_listener(listener, name)
+        for name, head in [*self._scored.items()]:
+            if components.get(name) is not head:  # gone, or renamed
+                del self._scored[name]
+                if self.scored.get(name) is head:
+                    del self.scored[name]
 
     def _link(self) -> None:
-        """Find the listeners of heads that have been enabled since spaCy linked them, which it does not do itself."""
+        """Find the listeners of heads that have been enabled since spaCy linked them, which it does not do itself.
+
+        A pickled or copied pipeline is not known here, before spaCy links it again.
+        """
         reference = _PIPELINES.get(self)
         nlp = None if reference is None else reference()
         if nlp is None:
@@ -206,21 +218,24 @@ class SharedTransformer(TrainablePipe):
         names = list(nlp.pipe_names)
         if self._linked[0] is self._listener_map and self._linked[1] == names:
             return
-        encoders = shared_transformers(nlp)
-        if not any(encoder is self for encoder in encoders):
+        pipeline = list(nlp.pipeline)
+        places = {id(pipe): i for i, (_, pipe) in enumerate(pipeline)}
+        if id(self) not in places:
             return
+        encoders = shared_transformers(nlp)
+        for encoder in encoders:
+            encoder._linked = encoder._listener_map, names
         # all, in order: the nearest is to be the last that claims a listener
         for encoder in encoders:
-            encoder._forget_absent(nlp)
-            for name, component in nlp.pipeline[names.index(encoder.name) + 1 :]:
-                if name not in encoder.listener_map:
+            for name, component in pipeline[places[id(encoder)] + 1 :]:
+                if name not in encoder._listener_map:
                     encoder.find_listeners(component)
-            encoder._linked = encoder._listener_map, names
 
     @property
     def listeners(self) -> list[Model]:
         """The listeners that are served, in the order of the pipeline."""
-        return [m for listeners in self.listener_map.values() for m in listeners]
+        self._link()
+        return self._served()
 
     @property
     def listening_components(self) -> list[str]:
@@ -229,12 +244,12 @@ class SharedTransformer(TrainablePipe):
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """Serve a listener. Raises ConfigError if its width is fixed and is not the encoder's."""
-        listeners = self.listener_map.setdefault(component_name, [])
+        listeners = self._listener_map.setdefault(component_name, [])
         if not any(listener is other for other in listeners):
             listeners.append(listener)
         if len(listeners) > 1 and any(_mixes(other) for other in listeners):
             raise errors.one_mix(component_name)
-        self.shim.every_layer = any(_mixes(other) for other in self.listeners)
+        self._want_layers()
         if isinstance(listener, SharedTransformerListener):
             listener.link(self.name, component_name)
         elif neighbours.is_trf_listener(listener):
@@ -243,17 +258,24 @@ class SharedTransformer(TrainablePipe):
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
         """Stop serving a listener. Returns whether it was served."""
-        listeners = self.listener_map.get(component_name, [])
+        listeners = self._listener_map.get(component_name, [])
         kept = [other for other in listeners if other is not listener]
         if len(kept) == len(listeners):
             return False
         if kept:
-            self.listener_map[component_name] = kept
+            self._listener_map[component_name] = kept
         else:
-            del self.listener_map[component_name]
+            del self._listener_map[component_name]
             self._heads.pop(component_name, None)
-        self.shim.every_layer = any(_mixes(other) for other in self.listeners)
+        self._want_layers()
         return True
+
+    def _want_layers(self) -> None:
+        self.shim.every_layer = any(map(_mixes, self._served()))
+
+    def _served(self) -> list[Model]:
+        """The listeners, as they were linked last."""
+        return [m for listeners in self._listener_map.values() for m in listeners]
 
     def find_listeners(self, component: Any) -> None:
         """Serve all listeners in a component's model that name this component, or any, as their upstream.
@@ -262,6 +284,7 @@ class SharedTransformer(TrainablePipe):
         """
         if is_head(component):
             scoring.install(component, self.worst_task, self.scored)
+            self._scored[component.name] = component
         if isinstance(getattr(component, "model", None), Model):
             for node in component.model.walk():
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
@@ -297,7 +320,7 @@ class SharedTransformer(TrainablePipe):
         """Token vectors, [tokens, width] for each document; zeros for whitespace."""
         docs = docs if isinstance(docs, PreparedDocs) else list(docs)
         self._link()
-        with _SETTLING:
+        with self._lock:
             if self._batch is not None and not self._batch.holds(docs):
                 self._settle()
         return Predictions(self._model.predict(docs), self.shim.take_layers())
@@ -327,12 +350,12 @@ class SharedTransformer(TrainablePipe):
             doc.tensor = vectors if single else vectors.copy()
         if isinstance(predictions, Predictions):
             self._set_mixes(docs, predictions.layers)
-        if any(neighbours.is_trf_listener(listener) for listener in self.listeners):
+        if any(map(neighbours.is_trf_listener, self._served())):
             neighbours.set_trf_data(docs, [doc.tensor for doc in docs])
 
     def _set_mixes(self, docs: Sequence[Doc], layers: Sequence[Array]) -> None:
         """Give each listener that mixes layers what it reads outside of training batches."""
-        mixing = [(t, m) for t, found in self.listener_map.items() for m in found if _mixes(m)]
+        mixing = [(t, m) for t, found in self._listener_map.items() for m in found if _mixes(m)]
         if not mixing or not layers:
             return
         layer_mix.install()
@@ -364,6 +387,7 @@ class SharedTransformer(TrainablePipe):
             self.scored.clear()
             for head in heads_of(nlp).values():
                 scoring.install(head, self.worst_task, self.scored)
+                self._scored[head.name] = head
             behind = nlp.pipe_names[nlp.pipe_names.index(self.name) + 1 :]
             nearest = self.name
             for name in behind:
@@ -423,10 +447,10 @@ class SharedTransformer(TrainablePipe):
         for doc, v in zip(docs, vectors, strict=True):
             doc.tensor = v  # what a head that annotates during training reads
         self._set_mixes(docs, layers)
-        for task, listeners in self.listener_map.items():
+        for task, listeners in self._listener_map.items():
             for listener in listeners:
                 neighbours.receive(listener, self._batch, task)
-        if any(neighbours.is_trf_listener(listener) for listener in self.listeners):
+        if any(map(neighbours.is_trf_listener, self._served())):
             neighbours.set_trf_data(docs, vectors)
         if sgd not in (None, False):
             self.finish_update(sgd)
@@ -453,7 +477,7 @@ class SharedTransformer(TrainablePipe):
 
     def _settle(self) -> None:
         """Do all that is owed: the backward pass of the current batch, and a deferred step."""
-        with _SETTLING:
+        with self._lock:
             self._close_batch()
             deferred, self._deferred = self._deferred, None
             if deferred is not None:
@@ -520,7 +544,7 @@ class SharedTransformer(TrainablePipe):
             return
         if self.statistics is not None:
             self.statistics.end()
-        for listener in self.listeners:
+        for listener in self._served():
             neighbours.forget(listener)
         if self.whole is not None:
             self.whole.rescale(batch.buffer.slots)
@@ -540,7 +564,7 @@ class SharedTransformer(TrainablePipe):
         """Drop the current batch and a deferred step: other weights are about to be loaded."""
         self._batch = self._deferred = None
         self.shim.release()
-        for listener in self.listeners:
+        for listener in self._served():
             neighbours.forget(listener)
 
     def _step(self, sgd: Optimizer) -> None:
@@ -596,7 +620,7 @@ class SharedTransformer(TrainablePipe):
         balance = self.balance
         if balance is not None:
             deserialize["balancer"] = balance.from_bytes
-        content = srsly.msgpack_loads(bytes_data)
+        content, exclude = srsly.msgpack_loads(bytes_data), tuple(exclude)
         util.from_dict(content, deserialize, exclude)
         if balance is not None and "balancer" not in {*content, *exclude}:
             balance.start_anew()
@@ -623,7 +647,7 @@ class SharedTransformer(TrainablePipe):
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
             "model": self._load_folder,
         }
-        balance = self.balance
+        balance, exclude = self.balance, tuple(exclude)
         has_state = (util.ensure_path(path) / BALANCER_FILE).exists()
         if balance is not None and has_state:
             deserialize[BALANCER_FILE] = lambda p: balance.from_bytes(p.read_bytes(), file=str(p))
@@ -645,6 +669,8 @@ class SharedTransformer(TrainablePipe):
     def _load(self, files: dict[str, Content], *, where: str) -> None:
         if set(files) <= {MANIFEST}:  # saved before it was initialized
             verify(files, where=where)
+            if self.optimizer is not None:
+                self.optimizer.start_anew()
             return
         self.shim.from_files(files, where=where)  # verifies all of them
         state = files.get(OPTIMIZER_FILE)
@@ -656,7 +682,7 @@ class SharedTransformer(TrainablePipe):
 
     def _link_widths(self) -> None:
         set_width(self._model)
-        for task, listeners in self.listener_map.items():
+        for task, listeners in self._listener_map.items():
             for listener in listeners:
                 self._set_listener_width(listener, task)
 

@@ -342,7 +342,7 @@ def test_a_label_that_is_not_among_the_given_ones_is_found(setting: Setting) -> 
 @pytest.mark.parametrize(
     ("max_steps", "every", "said"),
     [
-        (8, 10, "is evaluated after every 10, last after the very first update, so `model-best`"),
+        (8, 10, "is evaluated after every 10, last after the very first, so `model-best`"),
         (25, 10, "is evaluated after every 10, last after update 20. Set `[training] eval_freq"),
         (20, 10, None),
         (0, 10, None),

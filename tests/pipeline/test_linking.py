@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,17 @@ from thinc.api import Model
 from spacy_mtl.errors import ListenerError
 from spacy_mtl.pipeline.encoder_layer import is_encoder, shim_of
 
-from .helpers import LISTENER, NAME, head, make_nlp, make_optimizer, shared, train, weights
+from .helpers import (
+    LISTENER,
+    NAME,
+    head,
+    make_config,
+    make_nlp,
+    make_optimizer,
+    shared,
+    train,
+    weights,
+)
 from .sentences import SENTENCES, make_examples
 
 TEXTS = [sentence.words for sentence in SENTENCES]
@@ -90,16 +102,31 @@ def test_a_sourced_head_on_a_new_encoder_trains_it(encoder_path: Path) -> None:
     assert moved(nlp, exclude=("biluo_ner",))
 
 
-def test_a_head_that_another_pipeline_has_taken_is_refused(encoder_path: Path) -> None:
-    nlp = trained(encoder_path)
+def shared_with_another(nlp: Language) -> Language:
+    """Another pipeline that has the same encoder, and one of its heads."""
     other = spacy.blank("en")
     for name in (NAME, "biluo_ner"):
         other.add_pipe(name, source=nlp)
-    with pytest.raises(ListenerError, match=r"`shared_transformer` does not serve `tagger`.*lost"):
-        moved(nlp)
-    shared(nlp).drop_batch()
-    shared(nlp).find_listeners(nlp.get_pipe("tagger"))  # as the message says
-    assert moved(nlp)
+    return other
+
+
+def test_a_head_that_another_pipeline_has_left_out_is_refused(encoder_path: Path) -> None:
+    nlp = trained(encoder_path)
+    other = shared_with_another(nlp)
+    before = weights(nlp)
+    with pytest.raises(ListenerError, match=r"`tagger` trains on a batch .* would be lost"):
+        nlp.update(make_examples(nlp.vocab), sgd=make_optimizer(0.01))
+    after = weights(nlp)
+    assert all((before[key] == after[key]).all() for key in before)  # no half of a step
+    assert moved(other)
+
+
+def test_the_advice_that_it_gets_helps(encoder_path: Path) -> None:
+    nlp = trained(encoder_path)
+    other = shared_with_another(nlp)
+    shared(nlp).find_listeners(nlp.get_pipe("tagger"))
+    assert moved(nlp, exclude=("biluo_ner",))
+    assert moved(other)
 
 
 def test_a_head_that_listens_to_another_name_is_refused(encoder_path: Path, tmp_path: Path) -> None:
@@ -107,8 +134,80 @@ def test_a_head_that_listens_to_another_name_is_refused(encoder_path: Path, tmp_
     nlp.rename_pipe(NAME, "trf")
     nlp.to_disk(tmp_path)
     nlp = spacy.load(tmp_path)
-    with pytest.raises(ListenerError, match=f"correct its `upstream = '{NAME}'`"):
+    with pytest.raises(ListenerError, match=f"Correct its `upstream = '{NAME}'`"):
         moved(nlp, "trf")
+
+
+def test_a_head_beside_two_encoders_is_refused_whichever_comes_first(encoder_path: Path) -> None:
+    second = make_config(encoder_path)["components"][NAME]
+    heads = {
+        "tagger": head("tagger", {**LISTENER, "upstream": NAME}),
+        "second": second,
+        "biluo_ner": head("biluo_ner", {**LISTENER, "upstream": "second"}),
+    }
+    for _ in range(4):
+        nlp = make_nlp(encoder_path, heads)
+        assert moved(nlp)
+        for name in (NAME, "second"):
+            shared(nlp, name)._listener_map.clear()
+        with pytest.raises(ListenerError, match=f"`tagger` trains on a batch of `{NAME}`"):
+            moved(nlp)
+
+
+def test_a_listener_that_was_linked_by_hand_stays(encoder_path: Path) -> None:
+    """Such as one of a model inside a component of the user's own."""
+    nlp = make_nlp(encoder_path, ["biluo_ner"])
+    inner = make_nlp(encoder_path, ["tagger"]).get_pipe("tagger")
+    inner.name = "inner"
+    shared(nlp).find_listeners(inner)
+    examples = make_examples(nlp.vocab)
+    for _ in range(2):
+        with nlp.select_pipes(disable=["biluo_ner"]):
+            nlp.update(examples)
+            before = weights(nlp)
+            shared(nlp).update(examples)
+            inner.update(examples, sgd=make_optimizer(0.01))
+            shared(nlp).finish_update(make_optimizer(0.01))
+    assert "inner" in shared(nlp).listening_components
+    assert any((before[key] != value).any() for key, value in weights(nlp).items())
+
+
+def test_a_head_that_is_rehearsed_beside_the_encoder_s_update_is_not_refused(
+    encoder_path: Path,
+) -> None:
+    nlp = trained(encoder_path)
+    examples, tagger = make_examples(nlp.vocab), nlp.get_pipe("tagger")
+    nlp.resume_training()
+    shared(nlp).update(examples)
+    tagger.rehearse(examples, sgd=make_optimizer(0.01))
+    assert shared(nlp)._batch is not None
+    assert shared(nlp)._batch.buffer
+
+
+def test_listeners_are_replaced_right_after_a_head_was_enabled(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    nlp = loaded_disabled(trained(encoder_path), tmp_path)
+    nlp.replace_listeners(NAME, "tagger", ["model.tok2vec"])
+    assert shared(nlp).listening_components == ["biluo_ner"]
+
+
+def test_an_encoder_that_another_pipeline_calls_otherwise_is_found(encoder_path: Path) -> None:
+    nlp = trained(encoder_path)
+    spacy.blank("en").add_pipe(NAME, name="trf", source=nlp)
+    with nlp.select_pipes(disable=["tagger"]):
+        assert len(list(nlp.pipe(TEXTS))) == len(TEXTS)
+
+
+def test_another_pipeline_with_the_same_vocab_leaves_the_scores_names(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    heads = {name: head("textcat_multilabel") for name in ("one", "two")}
+    nlp = make_nlp(encoder_path, heads)
+    make_nlp(encoder_path, ["tagger"]).to_disk(tmp_path)
+    spacy.load(tmp_path, vocab=nlp.vocab)
+    scores = nlp.evaluate(make_examples(nlp.vocab))
+    assert {"cats_score/one", "cats_score/two"} <= scores.keys()
 
 
 def test_heads_that_are_gone_do_not_change_the_names_of_scores(encoder_path: Path) -> None:
@@ -153,6 +252,34 @@ def test_threads_wait_for_the_step_that_one_of_them_makes(encoder_path: Path) ->
         for vectors in found:
             for one, other in zip(vectors, expected, strict=True):
                 np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_step_of_one_pipeline_stops_no_other(encoder_path: Path) -> None:
+    """Nor a forked child, in which the thread that makes the step is not."""
+    one, other = (make_nlp(encoder_path, ["tagger"]) for _ in range(2))
+
+    def predict() -> int:
+        return len(list(other.pipe(TEXTS)))
+
+    with ThreadPoolExecutor(2) as pool:
+        begun, end = Event(), Event()
+
+        def step() -> None:
+            with shared(one)._lock:
+                begun.set()
+                end.wait(60)
+
+        stepping = pool.submit(step)
+        begun.wait(60)
+        try:
+            assert pool.submit(predict).result(60) == len(TEXTS)
+            child = get_context("fork").Process(target=lambda: list(one.pipe(TEXTS)))
+            child.start()
+            child.join(60)
+            assert child.exitcode == 0
+        finally:
+            end.set()
+            stepping.result()
 
 
 def test_an_encoder_of_its_own_keeps_no_layers_for_others(encoder_path: Path) -> None:
