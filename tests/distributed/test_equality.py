@@ -12,7 +12,7 @@ import srsly
 
 from spacy_mtl.distributed import train
 
-from ..pipeline.helpers import Settings
+from ..pipeline.helpers import Settings, make_nlp
 from .helpers import (
     Ranks,
     distance,
@@ -70,6 +70,21 @@ def test_two_processes_train_what_one_does(encoder_path: Path, tmp_path: Path) -
     config = make_training(
         encoder_path, tmp_path, THREE, training={"max_steps": 5, "eval_frequency": 5}
     )
+    assert_same_weights(*both(config, tmp_path))
+
+
+def test_a_head_of_another_pipeline_is_trained_along(encoder_path: Path, tmp_path: Path) -> None:
+    """While the pipeline is initialized it is disabled, and spaCy does not link it."""
+    write_corpora(tmp_path, THREE_LAYERS, n_docs=8)
+    make_nlp(encoder_path, ["tagger"]).to_disk(tmp_path / "other")
+    config = make_training(
+        encoder_path,
+        tmp_path,
+        THREE,
+        training={"max_steps": 3, "eval_frequency": 3},
+        balancer={"@balancers": "spacy_mtl.NormEqual.v1"},
+    )
+    config["components"]["tagger"] = {"source": str(tmp_path / "other")}
     assert_same_weights(*both(config, tmp_path))
 
 
