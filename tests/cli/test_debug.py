@@ -371,6 +371,41 @@ def test_an_encoder_that_is_stepped_as_fast_as_the_heads_is_found(setting: Setti
     assert "steps the encoder" not in findings(report)
 
 
+def test_the_highest_rate_of_a_schedule_counts(setting: Setting) -> None:
+    setting.add_all()
+    setting.values["optimizer"] = ""
+    setting.values["labels"] = """
+[training.optimizer]
+@optimizers = "Adam.v1"
+
+[training.optimizer.learn_rate]
+@schedules = "cyclic_triangular.v1"
+min_lr = 0.00001
+max_lr = 0.01
+period = 20
+"""
+    _, _, report = setting.run()
+    assert "steps the encoder of `shared_transformer` too, at up to 0.01," in findings(report)
+
+
+def test_a_training_that_ends_by_its_epochs_is_known_to(setting: Setting) -> None:
+    setting.add_all()
+    _, _, report = setting.run("--training.max_epochs", "2", "--training.max_steps", "0")
+    updates = 2 * report["batches_per_epoch"]
+    assert (f"ends after {updates} updates" in findings(report)) == (updates % 10 > 0)
+    setting.values["eval_frequency"] = updates + 1
+    _, _, report = setting.run("--training.max_epochs", "2", "--training.max_steps", "20000")
+    assert f"ends after {updates} updates and is evaluated" in findings(report)
+
+
+def test_evaluations_that_never_come_are_refused(setting: Setting) -> None:
+    setting.add_all()
+    setting.values["eval_frequency"] = 0
+    code, _, report = setting.run()
+    assert code == 1
+    assert "error: `training.eval_frequency = 0` cannot be used" in findings(report)
+
+
 def test_a_head_that_shares_nothing_is_found(setting: Setting) -> None:
     setting.add_all()
     embed = "\n".join(
