@@ -71,6 +71,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
     for pipe in encoders:  # batches by wordpieces need its tokenizer, listeners its width
         pipe.initialize(list, nlp=nlp)
     heads = heads_of(nlp)
+    _check_upstreams(heads, training["frozen_components"])
     for corpus in (train_corpus, dev_corpus):
         if isinstance(corpus, MultiCorpus):
             corpus.check(nlp)
@@ -94,9 +95,15 @@ def make_report(nlp: Language) -> dict[str, Any]:
         samples=isinstance(train_corpus, MultiCorpus),
     )
     frozen = training["frozen_components"]
-    limits = [training["max_steps"], training["max_epochs"] * batches]
+    # spaCy counts steps from 0, and makes one of the number `max_steps`
+    limits = [training["max_steps"], training["max_epochs"] * batches - 1]
+    ends = [
+        limit
+        for limit, given in zip(limits, ("max_steps", "max_epochs"), strict=True)
+        if training[given] > 0
+    ]
     findings += find_in_settings(
-        updates=min((limit for limit in limits if limit > 0), default=0),
+        last_step=min(ends, default=None),
         every=training["eval_frequency"],
         apart=[n for n, head in heads.items() if encoders and n not in frozen and _is_apart(head)],
         fast=[p.name for p in encoders if p.optimizer is None and p.name not in frozen],
@@ -110,6 +117,18 @@ def make_report(nlp: Language) -> dict[str, Any]:
         "dev": _as_data(dev, None),
         "findings": [{"level": f.level, "text": f.text} for f in findings],
     }
+
+
+def _check_upstreams(heads: dict[str, Any], frozen: Any) -> None:
+    """Raises ConfigError, as the training would, for a listener that names nobody."""
+    from .. import errors
+    from ..pipeline.listener import SharedTransformerListener
+
+    for name, head in heads.items():
+        nodes = () if name in frozen or not hasattr(head, "model") else head.model.walk()
+        for node in nodes:
+            if isinstance(node, SharedTransformerListener) and node.upstream is None:
+                raise errors.no_upstream(node.upstream_name)
 
 
 def _is_apart(head: Any) -> bool:

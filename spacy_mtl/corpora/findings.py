@@ -68,15 +68,15 @@ def find_problems(
 
 
 def find_in_settings(
-    *, updates: int, every: int, apart: Iterable[str], fast: Iterable[str], rate: float
+    *, last_step: int | None, every: int, apart: Iterable[str], fast: Iterable[str], rate: float
 ) -> list[Finding]:
     """What the settings of a training tell.
 
-    updates: how many it makes at most; 0: no limit. every: how many from one evaluation to the next. apart: heads that
-    are trained and listen to nobody. fast: shared_transformers that are trained without an optimizer of their own.
+    last_step: its number, counted from 0; None: there is none. every: from one evaluation to the next. apart: heads
+    that are trained and listen to nobody. fast: shared_transformers that are trained without an optimizer of their own.
     rate: the highest of the pipeline's.
     """
-    found = [*_evaluations(updates, every)]
+    found = [*_evaluations(last_step, every)]
     found += [
         Finding(
             "warning",
@@ -99,19 +99,19 @@ def find_in_settings(
     return found
 
 
-def _evaluations(updates: int, every: int) -> Iterator[Finding]:
-    """Whether the last update that is evaluated, which `model-best` has at most, is far from the last one."""
+def _evaluations(last_step: int | None, every: int) -> Iterator[Finding]:
+    """Whether the last step that is evaluated, which `model-best` has at most, is far from the last one."""
     if every < 1:
         text = f"`training.eval_frequency = {every}` cannot be used: it must be at least 1."
         yield Finding("error", text)
-    elif left := updates % every:
-        evaluated = f"update {updates - left}"
-        if updates < every:
-            evaluated = "the very first, so `model-best` is a pipeline that has learnt nothing"
+    elif last_step and (left := last_step % every):
+        evaluated = f"last in step {last_step - left}"
+        if last_step < every:
+            evaluated = "so only in step 0, and `model-best` is a pipeline that has learnt nothing"
         yield Finding(
             "warning",
-            f"The training ends after {updates} updates and is evaluated after every {every}, last after {evaluated}. "
-            f"Set `[training] eval_frequency` to {updates} or a divisor of it, or use `model-last`.",
+            f"The training ends with step {last_step}, counted from 0, and is evaluated in every {every}th, {evaluated}."
+            f" Set `[training] eval_frequency` to {last_step} or a divisor of it, or use `model-last`.",
         )
 
 

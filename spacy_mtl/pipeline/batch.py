@@ -1,7 +1,7 @@
 """One encoded training batch, from the encoder's forward pass to its backward pass."""
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class SharedBatch:
     backprop: the encoder's backward pass for a flat [T, width] gradient, or for one of every layer, [n_layers, T,
         width]; None if the encoder is frozen.
     step: how many optimizer steps the encoder had made.
-    layers: [T, width] each, if a listener mixes them.
+    layers: [T, width] each, if a listener mixes them. tasks: heads that are served.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class SharedBatch:
         step: int,
         upstream: str,
         layers: Sequence[Array] = (),
+        tasks: Iterable[str] = (),
     ) -> None:
         self.docs = list(docs)
         self.vectors = list(vectors)
         self.layers = list(layers)
         self.step = step
         self.upstream = upstream
+        self.tasks = frozenset(tasks)
         self.is_open = True
         self.buffer = GradientBuffer([0, *accumulate(len(v) for v in vectors)], width)
         self._backprop = backprop

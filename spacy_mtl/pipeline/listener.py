@@ -133,10 +133,10 @@ def forward(
 def _refuse_unlinked(model: SharedTransformerListener, docs: list[Doc]) -> None:
     """Raises ListenerError if an encoder trains on these documents and does not know of this listener.
 
-    Its batch is abandoned then. The copy of a head that spaCy's `rehearse` makes wants no gradient.
+    Its batch is abandoned then. The copy that spaCy's `rehearse` makes of a head that is served wants no gradient.
     """
-    batch = None if model.is_copy else SharedBatch.open_with(docs, model.upstream)
-    if batch is not None:
+    batch = SharedBatch.open_with(docs, model.upstream)
+    if batch is not None and not (model.is_copy and model.task in batch.tasks):
         batch.abandon()
         task = model.task if model.upstream else None
         raise errors.not_linked(task, upstream=batch.upstream, named=model.upstream_name)

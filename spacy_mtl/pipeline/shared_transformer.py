@@ -59,8 +59,8 @@ _PIPELINES: "weakref.WeakKeyDictionary[SharedTransformer, weakref.ref[Language]]
 _LOCKS: "weakref.WeakKeyDictionary[SharedTransformer, threading.RLock]" = (
     weakref.WeakKeyDictionary()
 )
-if hasattr(os, "register_at_fork"):  # nobody is left in the child who could release them
-    os.register_at_fork(after_in_child=_LOCKS.clear)
+_LINKING = threading.RLock()
+_being_linked: set[int] = set()  # ids of pipelines
 BALANCER_FILE = "balancer.json"
 MOST_TOKENS = 32_768  # that `pipe` reads at once: 4 * width bytes each, some four times over
 _SCHEDULED = ("learn_rate", "b1", "b2", "eps", "L2", "grad_clip")
@@ -216,20 +216,31 @@ class SharedTransformer(TrainablePipe):
         if nlp is None:
             return
         names = list(nlp.pipe_names)
-        if self._linked[0] is self._listener_map and self._linked[1] == names:
+        if self._is_linked_to(names):
             return
+        with _LINKING:  # other threads wait until all is linked
+            if id(nlp) in _being_linked or self._is_linked_to(names):
+                return
+            _being_linked.add(id(nlp))
+            try:
+                self._link_to(nlp, names)
+            finally:
+                _being_linked.discard(id(nlp))
+
+    def _is_linked_to(self, names: list[str]) -> bool:
+        return self._linked[0] is self._listener_map and self._linked[1] == names
+
+    def _link_to(self, nlp: Language, names: list[str]) -> None:
         pipeline = list(nlp.pipeline)
         places = {id(pipe): i for i, (_, pipe) in enumerate(pipeline)}
         if id(self) not in places:
             return
         encoders = shared_transformers(nlp)
+        for encoder in encoders:  # in order: the nearest is to be the last that claims a listener
+            for _, component in pipeline[places[id(encoder)] + 1 :]:
+                encoder.find_listeners(component)
         for encoder in encoders:
             encoder._linked = encoder._listener_map, names
-        # all, in order: the nearest is to be the last that claims a listener
-        for encoder in encoders:
-            for name, component in pipeline[places[id(encoder)] + 1 :]:
-                if name not in encoder._listener_map:
-                    encoder.find_listeners(component)
 
     @property
     def listeners(self) -> list[Model]:
@@ -254,7 +265,11 @@ class SharedTransformer(TrainablePipe):
             listener.link(self.name, component_name)
         elif neighbours.is_trf_listener(listener):
             neighbours.install_trf_data()
-        self._set_listener_width(listener, component_name)
+        try:
+            self._set_listener_width(listener, component_name)
+        except errors.ConfigError:
+            self.remove_listener(listener, component_name)
+            raise
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
         """Stop serving a listener. Returns whether it was served."""
@@ -275,7 +290,7 @@ class SharedTransformer(TrainablePipe):
 
     def _served(self) -> list[Model]:
         """The listeners, as they were linked last."""
-        return [m for listeners in self._listener_map.values() for m in listeners]
+        return [m for listeners in list(self._listener_map.values()) for m in listeners]
 
     def find_listeners(self, component: Any) -> None:
         """Serve all listeners in a component's model that name this component, or any, as their upstream.
@@ -443,6 +458,7 @@ class SharedTransformer(TrainablePipe):
             step=self.cfg["steps"],
             upstream=self.name,
             layers=layers,
+            tasks=self._listener_map,
         )
         for doc, v in zip(docs, vectors, strict=True):
             doc.tensor = v  # what a head that annotates during training reads
@@ -718,6 +734,18 @@ def _of_pipeline(vocab: Vocab) -> tuple[WorstTask, dict[str, Any]]:
     """What follows the heads' main scores, and the heads that are scored, by name."""
     others = (pipe for pipe in _INSTANCES if pipe.vocab is vocab)
     return next(((pipe.worst_task, pipe.scored) for pipe in others), (WorstTask(), {}))
+
+
+def _release_locks() -> None:
+    """In the child of a fork, where nobody is left who could."""
+    global _LINKING
+    _LINKING = threading.RLock()
+    _being_linked.clear()
+    _LOCKS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_locks)
 
 
 def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:

@@ -342,8 +342,8 @@ def test_a_label_that_is_not_among_the_given_ones_is_found(setting: Setting) -> 
 @pytest.mark.parametrize(
     ("max_steps", "every", "said"),
     [
-        (8, 10, "is evaluated after every 10, last after the very first, so `model-best`"),
-        (25, 10, "is evaluated after every 10, last after update 20. Set `[training] eval_freq"),
+        (8, 10, "is evaluated in every 10th, so only in step 0, and `model-best`"),
+        (25, 10, "is evaluated in every 10th, last in step 20. Set `[training] eval_frequency`"),
         (20, 10, None),
         (0, 10, None),
     ],
@@ -356,7 +356,7 @@ def test_updates_that_no_evaluation_sees_are_found(
     code, _, report = setting.run()
     assert code == 0
     found = findings(report)
-    assert said in found if said else "is evaluated" not in found
+    assert said in found if said else "is evaluated in" not in found
 
 
 def test_an_encoder_that_is_stepped_as_fast_as_the_heads_is_found(setting: Setting) -> None:
@@ -389,13 +389,24 @@ period = 20
 
 
 def test_a_training_that_ends_by_its_epochs_is_known_to(setting: Setting) -> None:
+    """Its last step has the number of updates less one."""
     setting.add_all()
-    _, _, report = setting.run("--training.max_epochs", "2", "--training.max_steps", "0")
-    updates = 2 * report["batches_per_epoch"]
-    assert (f"ends after {updates} updates" in findings(report)) == (updates % 10 > 0)
-    setting.values["eval_frequency"] = updates + 1
-    _, _, report = setting.run("--training.max_epochs", "2", "--training.max_steps", "20000")
-    assert f"ends after {updates} updates and is evaluated" in findings(report)
+    limits = ("--training.max_epochs", "2", "--training.max_steps", "20000")
+    setting.values["eval_frequency"] = 10_000
+    _, _, report = setting.run(*limits)
+    last = 2 * report["batches_per_epoch"] - 1
+    assert f"The training ends with step {last}, counted from 0" in findings(report)
+    setting.values["eval_frequency"] = last
+    _, _, report = setting.run(*limits)
+    assert "The training ends" not in findings(report)
+
+
+def test_a_listener_that_names_nobody_is_refused(setting: Setting) -> None:
+    setting.add_all()
+    setting.values["tagger"] += '\nupstream = "transformer"'
+    code, said, _ = setting.run()
+    assert code == 1
+    assert '"transformer"' in said or "`transformer`" in said
 
 
 def test_evaluations_that_never_come_are_refused(setting: Setting) -> None:

@@ -1,5 +1,8 @@
 """A head that spaCy did not see when it linked the components trains the encoder all the same, or says why not."""
 
+import copy
+import pickle
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
@@ -13,7 +16,7 @@ import spacy
 from spacy.language import Language
 from thinc.api import Model
 
-from spacy_mtl.errors import ListenerError
+from spacy_mtl.errors import ConfigError, ListenerError
 from spacy_mtl.pipeline.encoder_layer import is_encoder, shim_of
 
 from .helpers import (
@@ -24,6 +27,7 @@ from .helpers import (
     make_nlp,
     make_optimizer,
     shared,
+    tagger_model,
     train,
     weights,
 )
@@ -182,6 +186,46 @@ def test_a_head_that_is_rehearsed_beside_the_encoder_s_update_is_not_refused(
     tagger.rehearse(examples, sgd=make_optimizer(0.01))
     assert shared(nlp)._batch is not None
     assert shared(nlp)._batch.buffer
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda nlp: pickle.loads(pickle.dumps(nlp))])
+def test_a_copy_refuses_a_head_that_it_cannot_find(
+    encoder_path: Path, tmp_path: Path, way: Callable[[Language], Language]
+) -> None:
+    trained(encoder_path).to_disk(tmp_path)
+    nlp = way(spacy.load(tmp_path, disable=["tagger"]))
+    nlp.enable_pipe("tagger")
+    with pytest.raises(ListenerError, match="would be lost"):
+        moved(nlp)
+    shared(nlp).find_listeners(nlp.get_pipe("tagger"))
+    assert moved(nlp, exclude=("biluo_ner",))
+
+
+def test_a_width_that_does_not_fit_is_named_each_time(encoder_path: Path, tmp_path: Path) -> None:
+    nlp = make_nlp(encoder_path, ["biluo_ner"])
+    model = tagger_model({"@architectures": "spacy.Tok2VecListener.v1", "width": 64})
+    with nlp.select_pipes(disable=[NAME]):
+        nlp.add_pipe("tagger", config={"model": model})
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="width"):
+            list(nlp.pipe(TEXTS))
+    assert "tagger" not in shared(nlp)._listener_map
+
+
+def test_threads_wait_until_a_head_is_linked(encoder_path: Path, tmp_path: Path) -> None:
+    trained(encoder_path, "mix").to_disk(tmp_path)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            nlp = spacy.load(tmp_path, disable=["tagger", "biluo_ner"])
+            for name in ("tagger", "biluo_ner"):
+                nlp.enable_pipe(name)
+            with ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(nlp, TEXTS[:1] * 8))
+            assert len({tuple(token.tag_ for token in doc) for doc in found}) == 1
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_listeners_are_replaced_right_after_a_head_was_enabled(
