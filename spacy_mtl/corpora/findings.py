@@ -110,8 +110,8 @@ def _evaluations(last_step: int | None, every: int) -> Iterator[Finding]:
             evaluated = "so only in step 0, and `model-best` is a pipeline that has learnt nothing"
         yield Finding(
             "warning",
-            f"The training ends with step {last_step}, counted from 0, and is evaluated in every {every}th, {evaluated}."
-            f" Set `[training] eval_frequency` to {last_step} or a divisor of it, or use `model-last`.",
+            f"The training ends with step {last_step}, counted from 0, and is evaluated in every {every}th, "
+            f"{evaluated}. Set `[training] eval_frequency` to {last_step} or a divisor of it, or use `model-last`.",
         )
 
 
