@@ -95,13 +95,11 @@ def make_report(nlp: Language) -> dict[str, Any]:
         samples=isinstance(train_corpus, MultiCorpus),
     )
     frozen = training["frozen_components"]
-    # spaCy counts steps from 0, and makes one of the number `max_steps`
-    limits = [training["max_steps"], training["max_epochs"] * batches - 1]
-    ends = [
-        limit
-        for limit, given in zip(limits, ("max_steps", "max_epochs"), strict=True)
-        if training[given] > 0
-    ]
+    ends = []  # spaCy counts steps from 0, and makes one of the number `max_steps`
+    if training["max_steps"] > 0:
+        ends.append(training["max_steps"])
+    if training["max_epochs"] > 0:
+        ends.append(training["max_epochs"] * batches - 1)
     findings += find_in_settings(
         last_step=min(ends, default=None),
         every=training["eval_frequency"],

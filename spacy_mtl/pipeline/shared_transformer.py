@@ -298,8 +298,7 @@ class SharedTransformer(TrainablePipe):
         A head is scored on the documents that are annotated for it from now on, whether it listens or not.
         """
         if is_head(component):
-            scoring.install(component, self.worst_task, self.scored)
-            self._scored[component.name] = component
+            self._score(component)
         if isinstance(getattr(component, "model", None), Model):
             for node in component.model.walk():
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
@@ -307,6 +306,11 @@ class SharedTransformer(TrainablePipe):
                         raise errors.no_mix_for_linker(component.name)
                     self.add_listener(node, component.name)
                     self._heads[component.name] = component
+
+    def _score(self, head: Any) -> None:
+        """Score a head on the documents that are annotated for it."""
+        scoring.install(head, self.worst_task, self.scored)
+        self._scored[head.name] = head
 
     def _set_listener_width(self, listener: Model, task: str) -> None:
         width = self._model.maybe_get_dim("nO")
@@ -401,8 +405,7 @@ class SharedTransformer(TrainablePipe):
             require_package(nlp)
             self.scored.clear()
             for head in heads_of(nlp).values():
-                scoring.install(head, self.worst_task, self.scored)
-                self._scored[head.name] = head
+                self._score(head)
             behind = nlp.pipe_names[nlp.pipe_names.index(self.name) + 1 :]
             nearest = self.name
             for name in behind:

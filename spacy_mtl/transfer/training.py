@@ -29,9 +29,8 @@ from ..pipeline.shared_transformer import SharedTransformer, shared_transformers
 from .plan import Run
 
 Result = dict[str, Any]
-ONE_MORE = (
-    1  # update than `max_steps`: spaCy counts them from 0, and stops after the one of that number
-)
+# update than `max_steps`: spaCy counts them from 0, and stops after the one of that number
+ONE_MORE = 1
 AUDITS = 20  # in the run that estimates the affinity of the tasks
 REPORT = "transfer.json"  # in the output folder
 RUNS = "runs"  # folder in the output folder
