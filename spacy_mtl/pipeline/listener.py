@@ -1,6 +1,6 @@
 """The layer in a head that is fed with the shared token vectors and hands its gradient back."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from spacy.tokens import Doc
@@ -10,6 +10,7 @@ from .. import errors
 from ..types import Array
 from . import layer_mix
 from .batch import SharedBatch
+from .schedule import Replayed
 
 
 class GradFactor:
@@ -19,25 +20,19 @@ class GradFactor:
     """
 
     def __init__(self, factor: float | Iterable[float]) -> None:
-        self._values: Iterator[float] | None = None
-        self._past: list[float] = []  # what a schedule has given
         self._last = 1.0
+        self._values: Replayed | None = None
         if isinstance(factor, (int, float)):
             self._last = float(factor)
         else:
-            self._values = iter(factor)
+            self._values = Replayed(factor, before=self._last)
 
     def __call__(self, step: int) -> float:
         """The factor at a step, counted from 0. The last value of a schedule stays."""
-        if self._values is None:
-            return self._last
-        while len(self._past) <= step:
-            self._past.append(float(next(self._values, self._last)))
-            self._last = self._past[-1]
-        return self._past[step]
+        return self._last if self._values is None else self._values(step)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_values": None, "_past": [], "_last": self._last}
+        return {"_values": None, "_last": self._last if self._values is None else self._values.last}
 
 
 class SharedTransformerListener(Model):

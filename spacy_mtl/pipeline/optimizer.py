@@ -1,10 +1,11 @@
 """The encoder's own optimizer, so that it can have another learning rate than the heads."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from .schedule import Replayed
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +57,12 @@ class AdamW:
         self.layer_decay = layer_decay
         self.grad_clip = grad_clip
         self.step_count = 0
-        self._rates: Iterator[float] | None = None
-        self._past: list[float] = []  # rates that the schedule has given
+        self._rates: Replayed | None = None
         self.learn_rate = 0.0
         if isinstance(learn_rate, (int, float)):
             self.learn_rate = float(learn_rate)
         else:
-            self._rates = iter(learn_rate)
+            self._rates = Replayed(learn_rate, before=self.learn_rate)
         self._torch: torch.optim.AdamW | None = None
         self._names: list[str] = []
         self._saved: State | None = None  # it waits for the parameters that it belongs to
@@ -117,14 +117,10 @@ class AdamW:
         self._go_to(0)
 
     def _go_to(self, step_count: int) -> None:
-        """Also back, which a schedule itself cannot."""
+        """Also back."""
         self.step_count = step_count
-        if self._rates is None:
-            return
-        while len(self._past) < step_count:
-            last = self._past[-1] if self._past else 0.0
-            self._past.append(float(next(self._rates, last)))
-        self.learn_rate = self._past[step_count - 1] if step_count else 0.0
+        if self._rates is not None:
+            self.learn_rate = self._rates(step_count - 1) if step_count else 0.0
 
     def _bind(self, model: "torch.nn.Module") -> "torch.optim.AdamW":
         import torch
@@ -173,7 +169,7 @@ class AdamW:
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle or copy keeps the state; of a schedule, which is a generator, only the last rate."""
-        state = {**self.__dict__, "_rates": None, "_past": [], "_torch": None, "_names": []}
+        state = {**self.__dict__, "_rates": None, "_torch": None, "_names": []}
         return {**state, "_saved": self.to_bytes()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
