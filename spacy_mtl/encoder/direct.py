@@ -1,13 +1,15 @@
-"""Prediction with encoders of the BERT family: their layers' parameters, without their modules' own code.
+"""Encoders of the BERT family: their layers' parameters, without their modules' own code.
 
 For a short text what Python does between the matrix products takes as long as these: modules, hooks, masks, output
-classes. Here it is some ten calls a layer. The numbers are those of Hugging Face's modules, in bf16 on a processor
-rounded once more (`packed.py`), in 8-bit integers close to them (`int8.py`). Whatever is not as Hugging Face has made
-it (adapters, hooks, quantised or compiled layers) is left to the modules.
+classes. Here it is some ten calls a layer. In prediction the numbers are those of Hugging Face's modules, in bf16 on a
+processor rounded once more (`packed.py`), in 8-bit integers close to them (`int8.py`); in training too (`trained.py`),
+but for the masks of dropout. Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
+layers) is left to the modules.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from operator import is_
 from typing import Any
 
@@ -19,9 +21,13 @@ from transformers import PreTrainedModel
 
 from ..types import MicroBatch
 from .attention import DISTILBERT, FAMILIES, FlatRow, Group, attend, reads_flat
+from .dropout import Masks
+from .embeddings import rows_once
 from .int8 import is_there
 from .packed import MOST_BYTES, Products
 from .products import GELU, Activation, Product
+from .spare import SpareGradients
+from .trained import TrainedProducts, attend_joined, drop
 
 _HOME = "transformers.models."
 _HELD = {
@@ -41,9 +47,13 @@ class NotPlain(Exception):  # noqa: N818
 
 
 class _Parts:
-    """Finds an encoder's parts and can tell, in a tenth of the time, whether they are still the same."""
+    """Finds an encoder's parts and can tell, in a tenth of the time, whether they are still the same.
 
-    def __init__(self) -> None:
+    train: for a backward pass, with dropout and biases.
+    """
+
+    def __init__(self, *, train: bool) -> None:
+        self._train = train
         self._modules: list[nn.Module] = []
         self._lists: list[nn.Module] = []
 
@@ -63,16 +73,20 @@ class _Parts:
             raise NotPlain
         return self._add(module)
 
-    def silent(self, owner: Any) -> None:
-        """Its dropout, if that does nothing. Raises NotPlain."""
+    def dropout(self, owner: Any) -> Any:
+        """Its dropout, which does nothing in prediction. Raises NotPlain."""
         dropout = getattr(owner, "dropout", None)
-        if type(dropout) is not nn.Dropout or dropout.training:
+        if type(dropout) is not nn.Dropout or (dropout.training and not self._train):
             raise NotPlain
-        self._add(dropout)
+        return self._add(dropout)
 
     def linear(self, *groups: Sequence[Any]) -> list[list[nn.Linear]]:
-        """The modules, each as by `plain`."""
-        return [[self.plain(module, nn.Linear) for module in group] for group in groups]
+        """The modules, each as by `plain`. In training they are in fp32 and have a bias."""
+        found = [[self.plain(module, nn.Linear) for module in group] for group in groups]
+        held = [x for group in found for part in group for x in (part.weight, part.bias)]
+        if self._train and any(x is None or x.dtype is not torch.float32 for x in held):
+            raise NotPlain
+        return found
 
     def activation(self, module: Any) -> Any:
         """The module. Raises NotPlain."""
@@ -103,6 +117,8 @@ class _Parts:
         before = [own["_forward_pre_hooks"] for own in owns]
         after = [own["_forward_hooks"] for own in owns]
         dropouts = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Dropout]
+        if self._train:
+            dropouts = []
         tables = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Embedding]
 
         def inside() -> list[Any]:
@@ -144,12 +160,15 @@ class _Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's parts."""
+    """One layer's parts. mixed_dropout: of attention. DistilBERT has no `attended_dropout`."""
 
     n_heads: int
     linear: list[list[nn.Linear]]
+    mixed_dropout: nn.Dropout
+    attended_dropout: nn.Dropout | None
     attended_norm: _Norm
     activation: Any
+    narrow_dropout: nn.Dropout
     narrow_norm: _Norm
 
     @classmethod
@@ -160,10 +179,10 @@ class Layer:
             parts.home(layer.output),
         )
         mixed, attended = parts.home(attention.self), parts.home(attention.output)
-        parts.silent(attended)
-        parts.silent(narrow)
         return cls(
             n_heads=mixed.num_attention_heads,
+            mixed_dropout=parts.dropout(mixed),
+            attended_dropout=parts.dropout(attended),
             linear=parts.linear(
                 (mixed.query, mixed.key, mixed.value),
                 (attended.dense,),
@@ -172,15 +191,17 @@ class Layer:
             ),
             attended_norm=_Norm(parts.plain(attended.LayerNorm, nn.LayerNorm)),
             activation=parts.activation(wide.intermediate_act_fn),
+            narrow_dropout=parts.dropout(narrow),
             narrow_norm=_Norm(parts.plain(narrow.LayerNorm, nn.LayerNorm)),
         )
 
     @classmethod
     def of_distilbert(cls, layer: Any, parts: _Parts) -> "Layer":
         mixed, feed = parts.home(layer.attention), parts.home(layer.ffn)
-        parts.silent(feed)
         return cls(
             n_heads=mixed.n_heads,
+            mixed_dropout=parts.dropout(mixed),
+            attended_dropout=None,
             linear=parts.linear(
                 (mixed.q_lin, mixed.k_lin, mixed.v_lin),
                 (mixed.out_lin,),
@@ -189,6 +210,7 @@ class Layer:
             ),
             attended_norm=_Norm(parts.plain(layer.sa_layer_norm, nn.LayerNorm)),
             activation=parts.activation(feed.activation),
+            narrow_dropout=parts.dropout(feed),
             narrow_norm=_Norm(parts.plain(layer.output_layer_norm, nn.LayerNorm)),
         )
 
@@ -203,19 +225,35 @@ class Layer:
         (new,) = narrow(wide(H, _in_place(self.activation))[0], plus=H)
         return self.narrow_norm(new)
 
+    def train(
+        self,
+        X: Tensor,
+        groups: Sequence[Group],
+        products: Sequence[Callable[[Tensor], Tensor]],
+        masks: Masks,
+    ) -> Tensor:
+        """The same with dropout, and a graph."""
+        mixed, attended, wide, narrow = products
+        p = self.mixed_dropout.p if self.mixed_dropout.training else 0.0
+        H = attended(attend_joined(groups, mixed(X), self.n_heads, dropout=p, masks=masks))
+        H = self.attended_norm(_drop(H, self.attended_dropout, masks) + X)
+        new = narrow(self.activation(wide(H)))
+        return self.narrow_norm(_drop(new, self.narrow_dropout, masks) + H)
+
 
 @dataclass(frozen=True)
 class DirectEncoder:
     """An encoder's parts.
 
-    words, positions, kinds: tables; DistilBERT has no kinds. project: brings their sum to the width of the layers.
-    is_as_found: whether all parts are still in their places, and plain.
+    words, positions, kinds: tables; DistilBERT has no kinds. dropout: of their sum. project: brings that to the width
+    of the layers. is_as_found: whether all parts are still in their places, and plain.
     """
 
     words: nn.Embedding
     positions: nn.Embedding
     kinds: nn.Embedding | None
     norm: _Norm
+    dropout: nn.Dropout
     project: nn.Linear | None
     layers: list[Layer]
     products: Products
@@ -225,15 +263,15 @@ class DirectEncoder:
     def of(cls, model: PreTrainedModel, *, int8: bool = False) -> "DirectEncoder | None":
         """The parts of an encoder that is read flat; None if one is not as Hugging Face has made it.
 
-        None, too, in training, where gradients are computed, and without layers. int8: see `Products`.
+        None, too, without layers, and for prediction where dropout is on. int8: see `Products`.
         """
         if not _may_be_direct(model):
             return None
-        parts = _Parts()
+        parts = _Parts(train=torch.is_grad_enabled())
         try:
             whole: Any = parts.home(model)
             tables = parts.home(whole.embeddings)
-            parts.silent(tables)
+            dropout = parts.dropout(tables)
             project, kinds = getattr(whole, "embeddings_project", None), None
             if model.config.model_type == DISTILBERT:
                 stack, make = parts.home(whole.transformer), Layer.of_distilbert
@@ -248,6 +286,7 @@ class DirectEncoder:
                 positions=parts.plain(tables.position_embeddings, nn.Embedding),
                 kinds=kinds,
                 norm=_Norm(parts.plain(tables.LayerNorm, nn.LayerNorm)),
+                dropout=dropout,
                 project=None if project is None else parts.plain(project, nn.Linear),
                 layers=layers,
                 products=Products([group for layer in layers for group in layer.linear], int8=int8),
@@ -264,7 +303,7 @@ class DirectEncoder:
         *,
         every: bool,
     ) -> list[Tensor]:
-        """As `encode_flat`, without a graph."""
+        """As `encode_flat`. Without a graph."""
         multiple, compiles = _multiple_of_keys(device), self.products.are_int8
         flat = FlatRow.of(model, batches, device, multiple=multiple, compiles=compiles)
         X = embedding(flat.ids, self.words.weight)
@@ -280,6 +319,50 @@ class DirectEncoder:
             found.append(X)
         return [X[: flat.n] for X in (found if every else found[-1:])]
 
+    def begin(
+        self, model: PreTrainedModel, batches: Sequence[MicroBatch], spare: SpareGradients
+    ) -> "DirectEncoder | Trainer":
+        """What encodes some of these micro-batches at a time: this, or with a graph something else."""
+        if not torch.is_grad_enabled():
+            return self
+        groups = [group for layer in self.layers for group in layer.linear]
+        look_up = rows_once(model, batches, spare) or self.words
+        return Trainer(self, look_up, TrainedProducts(groups, spare), Masks())
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """An encoder in one batch's forward pass, for a backward pass. look_up: of wordpieces."""
+
+    encoder: DirectEncoder
+    look_up: Callable[[Tensor], Tensor]
+    products: TrainedProducts
+    masks: Masks
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        batches: Sequence[MicroBatch],
+        device: torch.device,
+        *,
+        every: bool,
+    ) -> list[Tensor]:
+        """As `encode_flat`."""
+        own, masks = self.encoder, self.masks
+        flat = FlatRow.of(model, batches, device)
+        X = self.look_up(flat.ids)
+        if own.kinds is not None:
+            X = X + own.kinds.weight[0]
+        X = _drop(own.norm(X + own.positions(flat.positions)), own.dropout, masks)
+        if own.project is not None:
+            X = own.project(X)
+        found, number = [X], count()
+        for layer in own.layers:
+            products = [self.products[next(number)] for _ in layer.linear]
+            X = layer.train(X, flat.groups, products, masks)
+            found.append(X)
+        return [X[: flat.n] for X in (found if every else found[-1:])]
+
 
 class DirectReader:
     """Keeps the parts of the encoder that it read last, and the copies of their weights, for the next time.
@@ -289,21 +372,24 @@ class DirectReader:
 
     def __init__(self, *, int8: bool = False) -> None:
         self._int8 = int8
-        self._last: tuple[PreTrainedModel, DirectEncoder] | None = None
+        self._last: dict[bool, tuple[PreTrainedModel, DirectEncoder]] = {}  # True: with a graph
 
     def of(self, model: PreTrainedModel) -> DirectEncoder | None:
         """As `DirectEncoder.of`."""
-        last = self._last
+        train = torch.is_grad_enabled()
+        last = self._last.get(train)
         if last and last[0] is model and _may_be_direct(model) and last[1].is_as_found():
             return last[1]
+        self._last.pop(train, None)
         new = DirectEncoder.of(model, int8=self._int8)
-        self._last = None if new is None else (model, new)
+        if new is not None:
+            self._last[train] = (model, new)
         return new
 
     @property
     def is_int8(self) -> bool:
-        """Whether what was read last was read in 8-bit integers."""
-        return self._last is not None and self._last[1].products.are_int8
+        """Whether predictions were made in 8-bit integers the last time."""
+        return False in self._last and self._last[False][1].products.are_int8
 
     def why_not_int8(self, model: PreTrainedModel) -> str:
         """What keeps an encoder that was not read so from it."""
@@ -318,7 +404,7 @@ class DirectReader:
             return f"it needs the attention `sdpa`, and this encoder has `{attention}`"
         if not reads_flat(model, train=False):
             return "it needs absolute positions in a plain table, and an encoder that is no decoder"
-        if self._last is None:
+        if False not in self._last:
             return "parts of the encoder are not as Hugging Face has made them (adapters, hooks, compiled layers)"
         most = f"{MOST_BYTES // 2**20} MB"
         return (
@@ -327,13 +413,17 @@ class DirectReader:
         )
 
     def forget(self) -> None:
-        """Let go of them: the weights are about to change, or have been written to without torch's counting it."""
-        self._last = None
+        """Let go of copies: the weights are about to change, or have been written to without torch's counting it."""
+        self._last.pop(False, None)
+
+    def drop(self) -> None:
+        """Let go of the encoder."""
+        self._last.clear()
 
 
 def _may_be_direct(model: PreTrainedModel) -> bool:
     hooked = module_hooks._global_forward_hooks or module_hooks._global_forward_pre_hooks
-    return not (model.training or torch.is_grad_enabled() or hooked)
+    return not (hooked or (model.training and not torch.is_grad_enabled()))
 
 
 def _multiple_of_keys(device: torch.device) -> int:
@@ -344,6 +434,10 @@ def _multiple_of_keys(device: torch.device) -> int:
     """
     low = device.type == "cpu" and torch.is_autocast_enabled("cpu")
     return 16 if low and torch.get_autocast_dtype("cpu") == torch.bfloat16 else 1
+
+
+def _drop(X: Tensor, dropout: nn.Dropout | None, masks: Masks) -> Tensor:
+    return drop(X, dropout.p, masks) if dropout is not None and dropout.training else X
 
 
 def _in_place(activation: Any) -> Activation:

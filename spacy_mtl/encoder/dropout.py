@@ -2,11 +2,12 @@
 
 torch draws a processor's masks number by number, at some 8 nanoseconds each: a tenth of a training step of a small
 encoder in fp32, more in bf16 (`project/benchmarks/NOTES.md`). Here they are 16 random bits for each number, drawn in
-bulk.
+bulk. The probability is rounded to a multiple of 2**-16 and the rest scaled by what it is then.
 """
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,36 +31,64 @@ def fast_dropout(
     return FastDropout()
 
 
-class _Drop(torch.autograd.Function):
-    """values * kept * scale. kept: bool, a quarter of what its product with `scale` would hold until the backward pass.
+def numbers(mask: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """What dropout multiplies by, from a mask that `Masks` has drawn.
 
     Multiplying is four times as fast as torch's selection by a mask.
     """
+    return mask if mask.dtype == dtype else mask.to(dtype).mul_(scale)
+
+
+class _Drop(torch.autograd.Function):
+    """values * mask, which is held as it was drawn until the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, kept: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(kept)
+    def forward(ctx: Any, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(mask)
         ctx.scale = scale
-        return values * kept.to(values.dtype).mul_(scale)
+        return values * numbers(mask, scale, values.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
-        (kept,) = ctx.saved_tensors
-        return gradient * kept.to(gradient.dtype).mul_(ctx.scale), None, None
+        (mask,) = ctx.saved_tensors
+        return gradient * numbers(mask, ctx.scale, gradient.dtype), None, None
+
+
+class Masks:
+    """Draws masks, which follow from torch's seed at the first one."""
+
+    @cached_property
+    def _random(self) -> np.random.SFC64:
+        return np.random.SFC64(int(torch.randint(2**62, ())))
+
+    def draw(self, like: Tensor, p: float) -> tuple[Tensor, float]:
+        """A mask of a tensor's shape, and the scale of what is kept. p: above 0 and below 1.
+
+        For two-byte numbers it is what `numbers` gives. For others it is true for what is kept, a quarter of that.
+        """
+        threshold = round(p * _LEVELS)
+        n = like.numel()
+        bits = self._random.random_raw(-(-n // 4)).view(np.uint16)[:n]
+        kept = torch.from_numpy(bits >= threshold).view(like.shape)
+        scale = _LEVELS / (_LEVELS - threshold)
+        return (numbers(kept, scale, like.dtype) if like.itemsize == 2 else kept), scale
+
+    def drop(self, values: Tensor, p: float) -> Tensor:
+        """Dropout on a processor."""
+        dropped: Tensor = _Drop.apply(values, *self.draw(values, p))  # type: ignore[no-untyped-call]
+        return dropped
 
 
 class FastDropout(TorchFunctionMode):
     """Inside, dropout on a processor draws its masks in bulk; by itself, and in torch's attention.
 
-    The probability is rounded to a multiple of 2**-16 and the rest scaled by what it is then. Masks follow from torch's
-    seed. The backward pass needs no context, but nothing of the forward pass may be computed again in it.
+    The backward pass needs no context, but nothing of the forward pass may be computed again in it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        seed = int(torch.randint(2**62, ()))
-        self._random = np.random.Generator(np.random.SFC64(seed))
+        self._masks = Masks()
 
     def __torch_function__(
         self,
@@ -80,15 +109,7 @@ class FastDropout(TorchFunctionMode):
     ) -> Tensor:
         if not training or not 0.0 < p < 1.0 or inplace or input.device.type != "cpu":
             return dropout(input, p, training, inplace)
-        return self._drop(input, p)
-
-    def _drop(self, values: Tensor, p: float) -> Tensor:
-        threshold = round(p * _LEVELS)
-        n = values.numel()
-        bits = self._random.bit_generator.random_raw(-(-n // 4)).view(np.uint16)[:n]
-        kept = torch.from_numpy(bits >= threshold).view(values.shape)
-        dropped: Tensor = _Drop.apply(values, kept, _LEVELS / (_LEVELS - threshold))  # type: ignore[no-untyped-call]
-        return dropped
+        return self._masks.drop(input, p)
 
     def _attention(
         self,
@@ -112,4 +133,4 @@ class FastDropout(TorchFunctionMode):
             scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
         elif attn_mask is not None:
             scores = scores + attn_mask
-        return self._drop(scores.softmax(dim=-1), dropout_p).to(value.dtype) @ value
+        return self._masks.drop(scores.softmax(dim=-1), dropout_p).to(value.dtype) @ value

@@ -1,6 +1,6 @@
 """One gradient of the embedding table for a whole batch, where autograd would make one for each micro-batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeGuard
 
@@ -10,71 +10,44 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-
-
-class SpareGradient:
-    """Memory of the embedding table's last gradient, for the next one.
-
-    A table's gradient is as large as the table: tens of megabytes that a processor gets from the system page by page,
-    and gives back, in each step. That takes longer than to fill them with zeros (project/benchmarks/NOTES.md). Who
-    holds a gradient beyond the step that it was for, without a copy, sees it change.
-    """
-
-    def __init__(self) -> None:
-        self._kept: Tensor | None = None
-
-    def keep(self, model: PreTrainedModel) -> None:
-        """Take over the gradient that the model's table has, if `looked_up_once` made it on a processor."""
-        table = model.get_input_embeddings()
-        if _is_plain(table) and table.weight.device.type == "cpu":
-            self._kept = table.weight.grad
-
-    def drop(self) -> None:
-        """Give the memory back."""
-        self._kept = None
-
-    def zeros_like(self, weight: Tensor) -> Tensor:
-        """Zeros, in the memory that was kept if there is some of that form."""
-        kept, self._kept = self._kept, None
-        alike = kept is not None and (kept.shape, kept.dtype, kept.device) == (
-            weight.shape,
-            weight.dtype,
-            weight.device,
-        )
-        if kept is None or not alike:
-            return torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        return kept.zero_()
+from .spare import SpareGradients
 
 
 @contextmanager
 def looked_up_once(
-    model: PreTrainedModel, batches: Sequence[MicroBatch], spare: SpareGradient
+    model: PreTrainedModel, batches: Sequence[MicroBatch], spare: SpareGradients
 ) -> Iterator[None]:
-    """Inside, the encoder takes the embeddings of these micro-batches from a copy of the rows that they need.
-
-    The gradient of an embedding table is dense: [V, width], nearly all zeros, filled and added up once for each lookup.
-    With the rows as a common source it is made once, in the memory of the last one if `spare` holds that. Values and
-    gradients are those of the plain lookup. Does nothing without gradients, and for embeddings that are not torch's
-    plain ones.
-    """
-    table = model.get_input_embeddings()
-    if not batches or not torch.is_grad_enabled() or not _is_plain(table):
+    """Inside, the encoder takes the embeddings of these micro-batches as `rows_once` does, if it can."""
+    look_up = rows_once(model, batches, spare)
+    if look_up is None:
         yield
         return
-    device = table.weight.device
-    padding = [fill_id(model)]  # batches may be filled up with it
-    unique = np.unique(np.concatenate([padding, *(batch.ids.ravel() for batch in batches)]))
-    ids = torch.from_numpy(unique).to(device, non_blocking=True)
-    rows = _Rows.apply(table.weight, ids, table.padding_idx, spare)  # type: ignore[no-untyped-call]
-
-    def look_up(wanted: Tensor) -> Tensor:
-        return nn.functional.embedding(torch.searchsorted(ids, wanted), rows)
-
+    table = model.get_input_embeddings()
     vars(table)["forward"] = look_up
     try:
         yield
     finally:
         del vars(table)["forward"]
+
+
+def rows_once(
+    model: PreTrainedModel, batches: Sequence[MicroBatch], spare: SpareGradients
+) -> Callable[[Tensor], Tensor] | None:
+    """A lookup of the embeddings of these micro-batches in a copy of the rows that they need.
+
+    The gradient of an embedding table is dense: [V, width], nearly all zeros, filled and added up once for each lookup.
+    With the rows as a common source it is made once, in the memory of the last one if `spare` holds that. Values and
+    gradients are those of the plain lookup. None without gradients, and for embeddings that are not torch's plain ones.
+    """
+    table = model.get_input_embeddings()
+    if not batches or not torch.is_grad_enabled() or not _is_plain(table):
+        return None
+    device = table.weight.device
+    padding = [fill_id(model)]  # batches may be filled up with it
+    unique = np.unique(np.concatenate([padding, *(batch.ids.ravel() for batch in batches)]))
+    ids = torch.from_numpy(unique).to(device, non_blocking=True)
+    rows = _Rows.apply(table.weight, ids, table.padding_idx, spare)  # type: ignore[no-untyped-call]
+    return lambda wanted: nn.functional.embedding(torch.searchsorted(ids, wanted), rows)
 
 
 def fill_id(model: PreTrainedModel) -> int:
@@ -89,17 +62,16 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, spare: SpareGradient
+        ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, spare: SpareGradients
     ) -> Tensor:
         ctx.save_for_backward(ids)
-        ctx.like = weight.detach()
-        ctx.padding, ctx.spare = padding, spare
+        ctx.weight, ctx.padding, ctx.spare = weight, padding, spare
         return weight.index_select(0, ids)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (ids,) = ctx.saved_tensors
-        found: Tensor = ctx.spare.zeros_like(ctx.like)
+        found: Tensor = ctx.spare.zeros_like(ctx.weight)
         found.index_copy_(0, ids, gradients[0])
         if ctx.padding is not None:
             found[ctx.padding] = 0.0

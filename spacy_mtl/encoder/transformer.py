@@ -9,11 +9,12 @@ from ..types import EncoderInput, Ints, MicroBatch, Pooling
 from .attention import encode_flat, runs
 from .direct import DirectReader
 from .dropout import fast_dropout
-from .embeddings import SpareGradient, fill_id, looked_up_once
+from .embeddings import fill_id, looked_up_once
 from .layers import max_positions
 from .packed import compiled_shape
 from .pooling import choose, pool
 from .precision import autocast
+from .spare import SpareGradients
 
 # Of other encoders some mix neighbours, or all wordpieces, without a mask: ConvBERT, MobileBERT, Nyströmformer
 _BLIND_TO_PADDING = (
@@ -48,7 +49,7 @@ def encode_layers(
     pooling: Pooling,
     dtype: torch.dtype,
     every: bool,
-    spare: SpareGradient | None = None,
+    spare: SpareGradients | None = None,
     direct: DirectReader | None = None,
 ) -> list[Tensor]:
     """Encode a batch of documents.
@@ -56,7 +57,7 @@ def encode_layers(
     Returns fp32 token vectors of the last layer, or of all from the embeddings up if `every`: [T, width] each,
     documents one after the other; zeros for tokens without wordpieces. Gradients reach the encoder's parameters through
     autograd when it is enabled.
-    dtype: of the matrix products, see `resolve_precision`. spare: what the table's gradient is written into. direct:
+    dtype: of the matrix products, see `resolve_precision`. spare: what gradients are written into. direct:
     knows the encoder from the last time.
     """
     device = next(model.parameters()).device
@@ -68,25 +69,43 @@ def encode_layers(
         torch.from_numpy(chosen).to(device, non_blocking=True)
         for chosen in choose(inputs.links, inputs.token_lengths, pooling)
     )
-    with (
-        autocast(device, dtype),
-        looked_up_once(model, inputs.micro_batches, spare or SpareGradient()),
-        fast_dropout(model, device),
-    ):
-        if inputs.flat:
-            read = (direct or DirectReader()).of(model) or encode_flat
+    spare = spare or SpareGradients()
+    with autocast(device, dtype):
+        own = (direct or DirectReader()).of(model) if inputs.flat else None
+        if own is None:
+            encoded = _encode_by_modules(model, inputs, device, every=every, spare=spare)
+        else:
+            read = own.begin(model, inputs.micro_batches, spare)
             encoded = [
                 read(model, run, device, every=every)
                 for run in runs(inputs.micro_batches, inputs.budget)
             ]
-        else:
-            encoded = [_encode(model, b, device, every=every) for b in inputs.micro_batches]
     found = []
     for rows in zip(*encoded, strict=True):
         hidden = torch.cat(rows) if len(rows) > 1 else rows[0]
         hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         found.append(pool(hidden, links, lengths, pooling))
     return found
+
+
+def _encode_by_modules(
+    model: PreTrainedModel,
+    inputs: EncoderInput,
+    device: torch.device,
+    *,
+    every: bool,
+    spare: SpareGradients,
+) -> list[list[Tensor]]:
+    with (
+        looked_up_once(model, inputs.micro_batches, spare),
+        fast_dropout(model, device),
+    ):
+        if inputs.flat:
+            return [
+                encode_flat(model, run, device, every=every)
+                for run in runs(inputs.micro_batches, inputs.budget)
+            ]
+        return [_encode(model, b, device, every=every) for b in inputs.micro_batches]
 
 
 def _encode(

@@ -72,15 +72,23 @@ class AdamW:
 
         model: the encoder. gradients: its parameters that have a gradient, by name.
         """
-        import torch
-
         optimizer = self._bind(model)
         self._go_to(self.step_count + 1)
         for group in optimizer.param_groups:
             group["lr"] = self.learn_rate * group["scale"]
         if self.grad_clip:
-            torch.nn.utils.clip_grad_norm_(list(gradients.values()), self.grad_clip)
+            self._clip(optimizer, list(gradients.values()), self.grad_clip)
         optimizer.step()
+
+    def _clip(self, optimizer: Any, parameters: "list[torch.nn.Parameter]", most: float) -> None:
+        """As `torch.nn.utils.clip_grad_norm_` does; the fused step divides gradients itself, without another pass."""
+        import torch
+
+        if not optimizer.defaults["fused"]:
+            torch.nn.utils.clip_grad_norm_(parameters, most)
+            return
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        optimizer.grad_scale = ((norm + 1e-6) / most).clamp(min=1.0)
 
     def to_bytes(self) -> bytes | None:
         """The state as safetensors: both moments and the number of steps. None before the first step."""

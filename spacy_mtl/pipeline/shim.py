@@ -22,7 +22,6 @@ from .. import errors
 from ..encoder import checkpoint
 from ..encoder.attention import avoid_cudnn, reads_flat
 from ..encoder.direct import DirectReader
-from ..encoder.embeddings import SpareGradient
 from ..encoder.huggingface import (
     HuggingFaceEncoder,
     check_attention,
@@ -31,6 +30,7 @@ from ..encoder.huggingface import (
 )
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze, is_checkpointed
 from ..encoder.precision import LossScale, cpu_has_amx, resolve_precision
+from ..encoder.spare import SpareGradients
 from ..encoder.transformer import count_layers, encode_layers
 from ..text.cache import WordpieceCache
 from ..text.chunks import ChunkedTokenizer
@@ -122,7 +122,7 @@ class EncoderShim(Shim):
         self._layers: dict[int, list[Array]] = {}  # of the last batch of each thread
         self._pieces = WordpieceCache()  # of training, for other tokenizers
         self._chunks: ChunkedTokenizer | None = None
-        self._spare = SpareGradient()
+        self._spare = SpareGradients()
         self._direct = DirectReader(int8=settings.precision == "int8")
         self._wants_int8 = False
         self._graph: list[torch.Tensor] | None = None  # what the next backward pass begins with
@@ -247,7 +247,7 @@ class EncoderShim(Shim):
 
     def _want_int8(self, device: torch.device) -> None:
         """On a new device, or for a new encoder."""
-        self._direct.forget()
+        self._direct.drop()
         self._wants_int8 = self.settings.precision == "int8" and device.type == "cpu"
         if self._wants_int8:
             model = self._switch(train=False)
@@ -477,7 +477,7 @@ class EncoderShim(Shim):
     def end_step(self) -> None:
         """After whatever has stepped the weights: their gradients, and copies of the old ones, are done with."""
         self._direct.forget()
-        self._spare.keep(self.require().model)
+        self._spare.keep()
         self.drop_gradients()
 
     def finish_update(self, optimizer: Optimizer) -> None:

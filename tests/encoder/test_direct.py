@@ -1,4 +1,5 @@
-"""Prediction without the modules' own code gives what the modules give. Padding and company: test_attention, parity."""
+"""Prediction without the modules' own code gives what the modules give. Padding and company: test_attention, parity.
+Training: test_trained."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -285,10 +286,6 @@ def test_an_encoder_without_layers_is_left_to_the_modules(
     del model.encoder.layer[:]
     with torch.inference_mode():
         assert DirectEncoder.of(model) is None
-
-
-def test_a_backward_pass_needs_the_modules(family_dir: Callable[[str], Path]) -> None:
-    assert DirectEncoder.of(load(family_dir("bert"))) is None
 
 
 # ------------------------------------------------------------------------------------- copies of weights

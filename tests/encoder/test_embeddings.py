@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from spacy_mtl.encoder.embeddings import SpareGradient, looked_up_once
+from spacy_mtl.encoder.embeddings import looked_up_once
 from spacy_mtl.encoder.huggingface import load_pretrained
+from spacy_mtl.encoder.spare import SpareGradients
 from spacy_mtl.types import MicroBatch
 
 from ..families import FAMILIES
@@ -36,7 +37,7 @@ def gradients(
     model.zero_grad()
     batches = micro_batches()
     torch.manual_seed(0)
-    with looked_up_once(model, batches if once else [], SpareGradient()):  # type: ignore[arg-type]
+    with looked_up_once(model, batches if once else [], SpareGradients()):  # type: ignore[arg-type]
         outputs = [
             model(
                 input_ids=torch.from_numpy(b.ids),
@@ -66,7 +67,7 @@ def test_the_table_s_gradient_is_made_once(family_dir: Callable[[str], Path]) ->
     made = []
     batches = micro_batches()
     with torch.profiler.profile() as profile:
-        with looked_up_once(model, batches, SpareGradient()):
+        with looked_up_once(model, batches, SpareGradients()):
             out = sum(
                 model(input_ids=torch.from_numpy(b.ids)).last_hidden_state.sum() for b in batches
             )
@@ -84,14 +85,14 @@ def test_frozen_embeddings_and_predictions_are_left_alone(
 ) -> None:
     model = load(family_dir("bert"))
     table = model.get_input_embeddings()
-    with torch.no_grad(), looked_up_once(model, micro_batches(), SpareGradient()):
+    with torch.no_grad(), looked_up_once(model, micro_batches(), SpareGradients()):
         assert "forward" not in vars(table)
     table.weight.requires_grad_(False)
-    with looked_up_once(model, micro_batches(), SpareGradient()):
+    with looked_up_once(model, micro_batches(), SpareGradients()):
         assert "forward" not in vars(table)
 
 
-def backward(model: PreTrainedModel, batch: MicroBatch, spare: SpareGradient) -> torch.Tensor:
+def backward(model: PreTrainedModel, batch: MicroBatch, spare: SpareGradients) -> torch.Tensor:
     """The table's gradient for one micro-batch alone."""
     with looked_up_once(model, [batch], spare):
         out = model(input_ids=torch.from_numpy(batch.ids)).last_hidden_state
@@ -103,13 +104,13 @@ def backward(model: PreTrainedModel, batch: MicroBatch, spare: SpareGradient) ->
 
 def test_the_gradient_is_written_where_the_last_one_was(family_dir: Callable[[str], Path]) -> None:
     """With nothing of the last one left."""
-    model, spare = load(family_dir("bert")).eval(), SpareGradient()
+    model, spare = load(family_dir("bert")).eval(), SpareGradients()
     first, _, last = micro_batches()
-    expected = backward(model, last, SpareGradient()).clone()
+    expected = backward(model, last, SpareGradients()).clone()
     model.zero_grad()
     place, unlike = _place_and_rows(backward(model, first, spare))
     assert 8 in unlike  # a wordpiece that the last micro-batch does not have
-    spare.keep(model)
+    spare.keep()
     model.zero_grad()
     found = backward(model, last, spare)
     assert found.data_ptr() == place
@@ -124,41 +125,14 @@ def _place_and_rows(gradient: torch.Tensor) -> tuple[int, list[int]]:
 def test_gradients_of_two_batches_add_up_beside_a_spare_one(
     family_dir: Callable[[str], Path],
 ) -> None:
-    model, spare = load(family_dir("bert")).eval(), SpareGradient()
+    model, spare = load(family_dir("bert")).eval(), SpareGradients()
     first, _, last = micro_batches()
     parts = []
     for batch in (first, last):
         model.zero_grad()
-        parts.append(backward(model, batch, SpareGradient()).clone())
-    spare.keep(model)
+        parts.append(backward(model, batch, SpareGradients()).clone())
+    spare.keep()
     model.zero_grad()
     for batch in (first, last):
         summed = backward(model, batch, spare)
     torch.testing.assert_close(summed, sum(parts))
-
-
-def test_memory_of_another_form_or_place_is_not_used(family_dir: Callable[[str], Path]) -> None:
-    model, spare = load(family_dir("bert")).eval(), SpareGradient()
-    table = model.get_input_embeddings().weight
-    spare.keep(model)  # there is no gradient yet
-    assert not spare.zeros_like(table).any()
-    for other in (torch.ones(3, 4), table.detach().double(), table.detach().to("meta")):
-        table.grad = torch.ones_like(table)
-        spare.keep(model)
-        found = spare.zeros_like(other)
-        assert (found.shape, found.dtype, found.device) == (other.shape, other.dtype, other.device)
-
-
-def test_only_gradients_that_are_made_here_are_kept(family_dir: Callable[[str], Path]) -> None:
-    model, spare = load(family_dir("bert")).eval(), SpareGradient()
-    table = model.get_input_embeddings()
-    kept = table.weight.grad = torch.ones_like(table.weight)
-    for change in (lambda: spare.keep(model), spare.drop):
-        change()
-    assert spare.zeros_like(table.weight).data_ptr() != kept.data_ptr()
-    table.scale_grad_by_freq = True
-    spare.keep(model)
-    assert spare.zeros_like(table.weight).data_ptr() != kept.data_ptr()
-    table.scale_grad_by_freq = False
-    spare.keep(model)
-    assert spare.zeros_like(table.weight).data_ptr() == kept.data_ptr()

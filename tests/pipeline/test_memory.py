@@ -278,10 +278,9 @@ def test_copies_of_weights_are_kept_between_predictions_and_let_go_for_training(
     nlp = make_nlp(encoder_path, ["tagger"], model={"gradient_checkpointing": True})
     shim = shared(nlp).shim
     nlp(TEXTS[0])
-    kept = shim._direct._last
-    assert kept is not None
+    kept = shim._direct._last[False]
     nlp(TEXTS[1])
-    assert shim._direct._last is kept
+    assert shim._direct._last[False] is kept
     docs = [nlp.make_doc(text) for text in TEXTS]
     shim.begin_update_docs(docs)
-    assert shim._direct._last is None
+    assert not shim._direct._last

@@ -1,0 +1,87 @@
+"""Gradients are written where the last ones were, and nothing else is kept."""
+
+import pytest
+import torch
+from torch import nn
+
+from spacy_mtl.encoder.spare import SpareGradients
+
+
+def parameter() -> nn.Parameter:
+    return nn.Parameter(torch.randn(3, 4))
+
+
+def after_a_step(parameter: nn.Parameter, spare: SpareGradients) -> int:
+    """Where the gradient was that `spare` has been told to keep."""
+    parameter.grad = spare.filled(parameter, torch.ones(3, 4))
+    place = parameter.grad.data_ptr()
+    spare.keep()
+    parameter.grad = None
+    return place
+
+
+def test_a_gradient_is_written_where_the_last_one_was_in_the_parameter_s_dtype() -> None:
+    one, spare = parameter(), SpareGradients()
+    place = after_a_step(one, spare)
+    narrow = torch.randn(3, 4).bfloat16()
+    found = spare.filled(one, narrow)
+    assert found.data_ptr() == place
+    assert torch.equal(found, narrow.float())
+    one.grad = found
+    spare.keep()
+    zeros = spare.zeros_like(one)
+    assert zeros.data_ptr() == place
+    assert not zeros.any()
+
+
+def test_memory_is_handed_out_once() -> None:
+    """Gradients of a second batch are added up, and must not be written over the first's."""
+    one, spare = parameter(), SpareGradients()
+    place = after_a_step(one, spare)
+    first, second = spare.filled(one, torch.ones(3, 4)), spare.filled(one, torch.zeros(3, 4))
+    assert first.data_ptr() == place != second.data_ptr()
+    assert first.all()
+
+
+def test_parameters_are_told_apart() -> None:
+    one, other, spare = parameter(), parameter(), SpareGradients()
+    after_a_step(one, spare)
+    assert spare.take(other) is None
+    assert spare.take(one) is not None
+
+
+def test_only_gradients_that_were_asked_for_are_kept() -> None:
+    """Those that something else has made may be held by it."""
+    one, spare = parameter(), SpareGradients()
+    one.grad = torch.ones(3, 4)
+    spare.keep()
+    assert spare.take(one) is None
+    spare.keep()  # it has been asked for now
+    assert spare.take(one) is one.grad
+    one.grad = None
+    spare.keep()
+    assert spare.take(one) is None
+
+
+@pytest.mark.parametrize("change", ["shape", "dtype"])
+def test_memory_of_another_form_is_not_used(change: str) -> None:
+    one, spare = parameter(), SpareGradients()
+    after_a_step(one, spare)
+    one.data = torch.randn(5, 4) if change == "shape" else one.data.double()
+    found = spare.zeros_like(one)
+    assert (found.shape, found.dtype) == (one.shape, one.dtype)
+
+
+def test_on_other_devices_nothing_is_kept() -> None:
+    one, spare = nn.Parameter(torch.empty(3, 4, device="meta")), SpareGradients()
+    one.grad = torch.empty(3, 4, device="meta")
+    assert spare.take(one) is None
+    spare.keep()
+    assert spare.take(one) is None
+
+
+def test_memory_is_given_back() -> None:
+    one, spare = parameter(), SpareGradients()
+    after_a_step(one, spare)
+    spare.drop()
+    assert spare.take(one) is None
