@@ -37,6 +37,8 @@ _HELD = {
 }
 _OWN = {nn.Parameter, type(None)}
 _COMPILED = "_compiled_call_impl"
+_BEFORE = "_forward_pre_hooks"
+_BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 _CAPTURES = (
     "transformers.utils.output_capturing"  # its hooks only listen, once all layers were asked for
 )
@@ -54,6 +56,7 @@ class _Parts:
 
     def __init__(self, *, train: bool) -> None:
         self._train = train
+        self._hooks = (_BEFORE, *_BACKWARD) if train else (_BEFORE,)
         self._modules: list[nn.Module] = []
         self._lists: list[nn.Module] = []
 
@@ -103,7 +106,7 @@ class _Parts:
         own = vars(module)
         hooks = own["_forward_hooks"]
         seen = hooks and any(hook.__module__ != _CAPTURES for hook in hooks.values())
-        if seen or own["_forward_pre_hooks"] or _is_called_otherwise(own):
+        if seen or any(own[kind] for kind in self._hooks) or _is_called_otherwise(own):
             raise NotPlain
         self._modules.append(module)
         return module
@@ -114,7 +117,7 @@ class _Parts:
         types = [*map(type, modules)]
         places = [own[key] for own in owns for key in ("_modules", "_parameters")]
         places += [vars(module)["_modules"] for module in self._lists]
-        before = [own["_forward_pre_hooks"] for own in owns]
+        hooks = [own[kind] for own in owns for kind in self._hooks]
         after = [own["_forward_hooks"] for own in owns]
         dropouts = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Dropout]
         if self._train:
@@ -132,7 +135,7 @@ class _Parts:
                 len(now) == len(parts)
                 and all(map(is_, now, parts))
                 and [*map(type, modules)] == types
-                and not any(before)
+                and not any(hooks)
                 and [*map(tuple, after)] == listening
                 and not any(map(_is_called_otherwise, owns))
                 and not any(own["training"] for own in dropouts)
@@ -422,8 +425,10 @@ class DirectReader:
 
 
 def _may_be_direct(model: PreTrainedModel) -> bool:
-    hooked = module_hooks._global_forward_hooks or module_hooks._global_forward_pre_hooks
-    return not (hooked or (model.training and not torch.is_grad_enabled()))
+    train = torch.is_grad_enabled()
+    kinds = (_BEFORE, "_forward_hooks", *(_BACKWARD if train else ()))
+    hooked = any(getattr(module_hooks, f"_global{kind}") for kind in kinds)
+    return not (hooked or (model.training and not train))
 
 
 def _multiple_of_keys(device: torch.device) -> int:

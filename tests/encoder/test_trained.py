@@ -244,7 +244,22 @@ def two() -> list[MicroBatch]:
     return [batch(9, 4), batch(6, 6, 2)]
 
 
-@pytest.mark.parametrize("change", [c for c in CHANGES if c not in (train, sample_dropout)])
+def hook_backward(model: Any) -> None:
+    model.encoder.layer[1].output.dense.register_full_backward_hook(lambda *_: None)
+
+
+def hook_before_backward(model: Any) -> None:
+    model.encoder.layer[0].attention.self.dropout.register_full_backward_pre_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(c for c in CHANGES if c not in (train, sample_dropout)),
+        hook_backward,
+        hook_before_backward,
+    ],
+)
 def test_what_is_not_hugging_face_s_own_is_left_to_the_modules(
     change: Callable[[Any], None], family_dir: Callable[[str], Path]
 ) -> None:
@@ -253,6 +268,21 @@ def test_what_is_not_hugging_face_s_own_is_left_to_the_modules(
     change(model)
     assert reader.of(model) is None
     assert DirectEncoder.of(model) is None
+
+
+def test_hooks_of_all_modules_need_the_modules(family_dir: Callable[[str], Path]) -> None:
+    model, reader = load(family_dir("bert")).train(), DirectReader()
+    assert reader.of(model) is not None
+    for register in (
+        nn.modules.module.register_module_full_backward_hook,
+        nn.modules.module.register_module_full_backward_pre_hook,
+        nn.modules.module.register_module_forward_hook,
+    ):
+        handle = register(lambda *_: None)
+        try:
+            assert reader.of(model) is None
+        finally:
+            handle.remove()
 
 
 @pytest.mark.parametrize("lack", ["bias", "fp32"])
