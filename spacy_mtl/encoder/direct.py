@@ -59,6 +59,7 @@ class _Parts:
         self._hooks = (_BEFORE, *_BACKWARD) if train else (_BEFORE,)
         self._modules: list[nn.Module] = []
         self._lists: list[nn.Module] = []
+        self._joined: list[Tensor | None] = []
 
     def home(self, module: Any) -> Any:
         """The module, if it is of a class of Hugging Face's. Raises NotPlain."""
@@ -87,8 +88,10 @@ class _Parts:
         """The modules, each as by `plain`. In training they are in fp32 and have a bias."""
         found = [[self.plain(module, nn.Linear) for module in group] for group in groups]
         held = [x for group in found for part in group for x in (part.weight, part.bias)]
-        if self._train and any(x is None or x.dtype is not torch.float32 for x in held):
-            raise NotPlain
+        if self._train:
+            self._joined += held
+            if not all(map(_can_be_joined, held)):
+                raise NotPlain
         return found
 
     def activation(self, module: Any) -> Any:
@@ -140,9 +143,14 @@ class _Parts:
                 and not any(map(_is_called_otherwise, owns))
                 and not any(own["training"] for own in dropouts)
                 and all(own["max_norm"] is None for own in tables)
+                and all(map(_can_be_joined, self._joined))
             )
 
         return is_as_found
+
+
+def _can_be_joined(parameter: Tensor | None) -> bool:
+    return parameter is not None and parameter.dtype is torch.float32
 
 
 def _is_called_otherwise(own: dict[str, Any]) -> bool:
@@ -163,11 +171,11 @@ class _Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's parts. mixed_dropout: of attention. DistilBERT has no `attended_dropout`."""
+    """One layer's parts. mixed: the module of its attention. DistilBERT has no `attended_dropout`."""
 
     n_heads: int
     linear: list[list[nn.Linear]]
-    mixed_dropout: nn.Dropout
+    mixed: Any
     attended_dropout: nn.Dropout | None
     attended_norm: _Norm
     activation: Any
@@ -182,9 +190,10 @@ class Layer:
             parts.home(layer.output),
         )
         mixed, attended = parts.home(attention.self), parts.home(attention.output)
+        parts.dropout(mixed)
         return cls(
             n_heads=mixed.num_attention_heads,
-            mixed_dropout=parts.dropout(mixed),
+            mixed=mixed,
             attended_dropout=parts.dropout(attended),
             linear=parts.linear(
                 (mixed.query, mixed.key, mixed.value),
@@ -201,9 +210,10 @@ class Layer:
     @classmethod
     def of_distilbert(cls, layer: Any, parts: _Parts) -> "Layer":
         mixed, feed = parts.home(layer.attention), parts.home(layer.ffn)
+        parts.dropout(mixed)
         return cls(
             n_heads=mixed.n_heads,
-            mixed_dropout=parts.dropout(mixed),
+            mixed=mixed,
             attended_dropout=None,
             linear=parts.linear(
                 (mixed.q_lin, mixed.k_lin, mixed.v_lin),
@@ -228,6 +238,12 @@ class Layer:
         (new,) = narrow(wide(H, _in_place(self.activation))[0], plus=H)
         return self.narrow_norm(new)
 
+    @property
+    def attention_dropout(self) -> float:
+        """As the module has it, by itself in transformers 4, of its dropout since."""
+        own = self.mixed
+        return getattr(own, "dropout_prob", own.dropout.p) if own.training else 0.0
+
     def train(
         self,
         X: Tensor,
@@ -237,7 +253,7 @@ class Layer:
     ) -> Tensor:
         """The same with dropout, and a graph."""
         mixed, attended, wide, narrow = products
-        p = self.mixed_dropout.p if self.mixed_dropout.training else 0.0
+        p = self.attention_dropout
         H = attended(attend_joined(groups, mixed(X), self.n_heads, dropout=p, masks=masks))
         H = self.attended_norm(_drop(H, self.attended_dropout, masks) + X)
         new = narrow(self.activation(wide(H)))
@@ -392,7 +408,8 @@ class DirectReader:
     @property
     def is_int8(self) -> bool:
         """Whether predictions were made in 8-bit integers the last time."""
-        return False in self._last and self._last[False][1].products.are_int8
+        last = self._last.get(False)
+        return last is not None and last[1].products.are_int8
 
     def why_not_int8(self, model: PreTrainedModel) -> str:
         """What keeps an encoder that was not read so from it."""

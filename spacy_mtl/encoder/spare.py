@@ -15,19 +15,20 @@ class SpareGradients:
     def __init__(self) -> None:
         self._kept: dict[int, Tensor] = {}
         self._asked: dict[int, Tensor] = {}
+        self._is_idle = False
 
     def take(self, parameter: Tensor) -> Tensor | None:
         """What its last gradient was written into, if that may be had: to be written to. Asking lets it be kept."""
         if parameter.device.type != "cpu":
             return None
+        self._is_idle = False
         self._asked[id(parameter)] = parameter
         kept = self._kept.pop(id(parameter), None)
-        alike = kept is not None and (kept.shape, kept.dtype, kept.device) == (
-            parameter.shape,
-            parameter.dtype,
-            parameter.device,
-        )
-        return kept if alike else None
+        if kept is None:
+            return None
+        in_use = parameter.grad is not None and parameter.grad.data_ptr() == kept.data_ptr()
+        form, wanted = ((x.shape, x.dtype, x.device) for x in (kept, parameter))
+        return None if in_use or form != wanted else kept
 
     def zeros_like(self, parameter: Tensor) -> Tensor:
         """Zeros of its form, there or anywhere."""
@@ -44,9 +45,14 @@ class SpareGradients:
     def keep(self) -> None:
         """After a step: take over the gradients of those that have been asked for since the last one."""
         asked, self._asked = self._asked, {}
-        for key, parameter in asked.items():
-            if parameter.grad is not None:
-                self._kept[key] = parameter.grad
+        if asked:
+            self._kept = {key: x.grad for key, x in asked.items() if x.grad is not None}
+
+    def rest(self) -> None:
+        """Somebody predicts. Twice in a row, and training is over for a while: the memory is given back."""
+        if self._is_idle:
+            self.drop()
+        self._is_idle = True
 
     def drop(self) -> None:
         """Give the memory back."""

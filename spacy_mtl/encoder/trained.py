@@ -66,7 +66,9 @@ class _Joined(torch.autograd.Function):
         split = gradients[0].split_with_sizes([len(part) for part in ctx.parts])
         needed = ctx.needs_input_grad[2:]
         if gradients[0].dtype == ctx.parts[0].dtype:
-            found = [g if need else None for g, need in zip(split, needed, strict=True)]
+            # they are parts of one memory
+            own = split if all(needed) else [g.clone() for g in split]
+            found = [g if need else None for g, need in zip(own, needed, strict=True)]
         else:
             found = [
                 ctx.spare.filled(part, g) if need else None
@@ -116,10 +118,12 @@ class _Attention(torch.autograd.Function):
         rows, longest = group.shape
         taken = mixed if group.source is None else mixed.index_select(0, group.source)
         apart = taken.view(rows, longest, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
-        whole = apart.reshape(3, rows * n_heads, longest, -1)
+        whole = apart.clone(memory_format=torch.contiguous_format)
+        whole = whole.view(3, rows * n_heads, longest, -1)
+        ctx.scale = whole.shape[-1] ** -0.5
+        whole[0] *= ctx.scale  # before the product, which might be too large for fp16
         q, k, v = whole[0], whole[1, :, : group.n_keys], whole[2, :, : group.n_keys]
-        ctx.scale = q.shape[-1] ** -0.5
-        scores = torch.bmm(q, k.transpose(1, 2)).mul_(ctx.scale)
+        scores = torch.bmm(q, k.transpose(1, 2))
         if group.mask is not None:
             hidden = ~group.mask
             by_head = scores.view(rows, n_heads, longest, -1)
@@ -149,9 +153,8 @@ class _Attention(torch.autograd.Function):
         d_found = d_found.reshape(n_windows, longest, size)
         d_weights = torch.bmm(d_found, v.transpose(1, 2)).mul_(mask)
         d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
-        d_scores.mul_(ctx.scale)
         d_whole = torch.zeros_like(whole) if n_keys < longest else torch.empty_like(whole)
-        d_whole[0] = torch.bmm(d_scores, k)
+        d_whole[0] = torch.bmm(d_scores, k).mul_(ctx.scale)
         d_whole[1, :, :n_keys] = torch.bmm(d_scores.transpose(1, 2), q)
         d_whole[2, :, :n_keys] = torch.bmm((weights * mask).transpose(1, 2), d_found)
         apart = d_whole.view(3, rows, -1, longest, size).permute(1, 3, 0, 2, 4)

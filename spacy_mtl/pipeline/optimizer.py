@@ -76,6 +76,7 @@ class AdamW:
         self._go_to(self.step_count + 1)
         for group in optimizer.param_groups:
             group["lr"] = self.learn_rate * group["scale"]
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
         if self.grad_clip:
             self._clip(optimizer, list(gradients.values()), self.grad_clip)
         optimizer.step()
@@ -88,7 +89,7 @@ class AdamW:
             torch.nn.utils.clip_grad_norm_(parameters, most)
             return
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        optimizer.grad_scale = ((norm + 1e-6) / most).clamp(min=1.0)
+        optimizer.grad_scale = ((norm + 1e-6) / most).clamp(min=1.0).float()
 
     def to_bytes(self) -> bytes | None:
         """The state as safetensors: both moments and the number of steps. None before the first step."""

@@ -230,6 +230,7 @@ class EncoderShim(Shim):
 
     def predict(self, fwd_args: EncoderInput) -> Array:
         """Token vectors [T, width], without dropout and without a graph."""
+        self._spare.rest()
         with torch.inference_mode():
             layers = self._encode(fwd_args, train=False)
             self._keep_layers(layers)

@@ -17,6 +17,7 @@ def after_a_step(parameter: nn.Parameter, spare: SpareGradients) -> int:
     place = parameter.grad.data_ptr()
     spare.keep()
     parameter.grad = None
+    spare.keep()  # a step without gradients changes nothing
     return place
 
 
@@ -29,6 +30,7 @@ def test_a_gradient_is_written_where_the_last_one_was_in_the_parameter_s_dtype()
     assert torch.equal(found, narrow.float())
     one.grad = found
     spare.keep()
+    one.grad = None
     zeros = spare.zeros_like(one)
     assert zeros.data_ptr() == place
     assert not zeros.any()
@@ -57,9 +59,38 @@ def test_only_gradients_that_were_asked_for_are_kept() -> None:
     spare.keep()
     assert spare.take(one) is None
     spare.keep()  # it has been asked for now
-    assert spare.take(one) is one.grad
-    one.grad = None
+    kept, one.grad = one.grad, None
+    assert spare.take(one) is kept
     spare.keep()
+    assert spare.take(one) is None
+
+
+def test_what_was_not_asked_for_in_the_last_step_is_let_go() -> None:
+    one, other, spare = parameter(), parameter(), SpareGradients()
+    after_a_step(one, spare)
+    after_a_step(other, spare)
+    assert spare.take(one) is None
+    assert spare.take(other) is not None
+
+
+def test_a_gradient_that_has_outlived_its_step_is_not_written_over() -> None:
+    one, spare = parameter(), SpareGradients()
+    one.grad = spare.filled(one, torch.ones(3, 4))
+    spare.keep()
+    found = spare.filled(one, torch.zeros(3, 4))
+    assert found.data_ptr() != one.grad.data_ptr()
+    assert one.grad.all()
+
+
+def test_memory_is_given_back_when_training_is_over() -> None:
+    """A prediction in each step, as of a component that annotates, is no reason."""
+    one, spare = parameter(), SpareGradients()
+    place = after_a_step(one, spare)
+    for _ in range(2):
+        spare.rest()
+        assert after_a_step(one, spare) == place
+    spare.rest()
+    spare.rest()
     assert spare.take(one) is None
 
 

@@ -275,12 +275,14 @@ def test_what_cupy_holds_is_given_back_before_less_is_tried(
 def test_copies_of_weights_are_kept_between_predictions_and_let_go_for_training(
     encoder_path: Path,
 ) -> None:
-    nlp = make_nlp(encoder_path, ["tagger"], model={"gradient_checkpointing": True})
-    shim = shared(nlp).shim
-    nlp(TEXTS[0])
-    kept = shim._direct._last[False]
-    nlp(TEXTS[1])
-    assert shim._direct._last[False] is kept
-    docs = [nlp.make_doc(text) for text in TEXTS]
-    shim.begin_update_docs(docs)
-    assert not shim._direct._last
+    for checkpointing in (False, True):
+        nlp = make_nlp(encoder_path, ["tagger"], model={"gradient_checkpointing": checkpointing})
+        shim = shared(nlp).shim
+        nlp(TEXTS[0])
+        kept = shim._direct._last[False]
+        nlp(TEXTS[1])
+        assert shim._direct._last[False] is kept
+        docs = [nlp.make_doc(text) for text in TEXTS]
+        shim.begin_update_docs(docs)
+        assert False not in shim._direct._last
+        assert (True in shim._direct._last) is not checkpointing

@@ -97,6 +97,36 @@ def test_the_whole_gradient_is_clipped_at_once(model: torch.nn.Module) -> None:
         torch.testing.assert_close(parameter.grad, before[name] * 0.5 / norm, rtol=1e-4, atol=1e-8)
 
 
+def test_each_step_is_clipped_by_its_own_gradient(model: torch.nn.Module) -> None:
+    """And none once there is no limit any more."""
+    twin = copy.deepcopy(model)
+    ours = make_adamw(0.01, weight_decay=0.0, grad_clip=0.5)
+    expected = torch.optim.AdamW(twin.parameters(), lr=0.01, weight_decay=0.0)
+    for seed, size in enumerate((1.0, 1e-5, 100.0, 3.0, 2.0)):
+        for one in (model, twin):
+            for parameter in fill_gradients(one, seed).values():
+                assert parameter.grad is not None
+                parameter.grad *= size
+        ours.grad_clip = 0.5 if seed < 4 else None
+        ours.step(model, dict(model.named_parameters()))
+        if seed < 4:
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+        expected.step()
+        for name, value in values(model).items():
+            torch.testing.assert_close(value, values(twin)[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_encoders_in_another_precision_are_clipped_too(
+    dtype: torch.dtype, model: torch.nn.Module
+) -> None:
+    gradients = fill_gradients(model, 0)
+    model.to(dtype)
+    make_adamw(grad_clip=0.5).step(model, gradients)
+    norm = torch.nn.utils.get_total_norm([p.grad.float() for p in gradients.values()])  # type: ignore[union-attr]
+    assert float(norm) == pytest.approx(0.5, rel=1e-2)
+
+
 @pytest.mark.parametrize("grad_clip", [None, 0.0, 1e9])
 def test_a_gradient_below_the_limit_is_left_alone(
     grad_clip: float | None, model: torch.nn.Module

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_mtl.encoder.spare import SpareGradients
+
 from .test_gradients import HEADS, Recorder, encoder_gradient, make_examples, make_pipeline
 from .test_gradients import encoder_path as encoder_path  # a fixture
 
@@ -41,3 +43,41 @@ def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(encoder_path: s
     assert found == {}
     assert shim.loss_scale.value == 2.0**59
     assert all(p.grad is None for p in shim.encoder.model.parameters())
+
+
+@pytest.mark.parametrize("freed", [False, True])
+def test_the_memory_of_gradients_serves_the_next_step(
+    freed: bool, encoder_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are, to the last bit, those of a training in which it does not."""
+    weights = []
+    for reuses in (True, False):
+        if not reuses:
+            monkeypatch.setattr(SpareGradients, "keep", SpareGradients.drop)
+        torch.manual_seed(0)
+        nlp = make_pipeline(encoder_path, HEADS)
+        component = nlp.get_pipe("shared_transformer")
+        shim = component.shim
+        shim.dtype = torch.bfloat16
+        optimizer = nlp.create_optimizer()
+        for step in range(3):  # a batch is closed by the next one
+            nlp.update(make_examples(nlp, HEADS), sgd=optimizer)
+            if freed:
+                shim._spare.drop()
+            elif reuses and step:
+                assert len(shim._spare._kept) > 8
+        weights.append([p.detach().clone() for p in shim.require().model.parameters()])
+    for one, other in zip(*weights, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_memory_of_gradients_is_given_back_after_training(encoder_path: str) -> None:
+    nlp = make_pipeline(encoder_path, HEADS)
+    shim = nlp.get_pipe("shared_transformer").shim
+    optimizer = nlp.create_optimizer()
+    for _ in range(2):
+        nlp.update(make_examples(nlp, HEADS), sgd=optimizer)
+    assert shim._spare._kept
+    nlp("One.")
+    nlp("Two.")
+    assert not shim._spare._kept
