@@ -9,7 +9,6 @@ layers) is left to the modules.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from operator import is_
 from typing import Any
 
@@ -27,7 +26,7 @@ from .int8 import is_there
 from .packed import MOST_BYTES, Products
 from .products import GELU, Activation, Product
 from .spare import SpareGradients
-from .trained import TrainedProducts, attend_joined, drop
+from .trained import attend_joined, drop, joined_products
 
 _HOME = "transformers.models."
 _HELD = {
@@ -344,9 +343,8 @@ class DirectEncoder:
         """What encodes some of these micro-batches at a time: this, or with a graph something else."""
         if not torch.is_grad_enabled():
             return self
-        groups = [group for layer in self.layers for group in layer.linear]
         look_up = rows_once(model, batches, spare) or self.words
-        return Trainer(self, look_up, TrainedProducts(groups, spare), Masks())
+        return Trainer(self, look_up, joined_products(self.products.groups, spare), Masks())
 
 
 @dataclass(frozen=True)
@@ -355,7 +353,7 @@ class Trainer:
 
     encoder: DirectEncoder
     look_up: Callable[[Tensor], Tensor]
-    products: TrainedProducts
+    products: Sequence[Callable[[Tensor], Tensor]]
     masks: Masks
 
     def __call__(
@@ -375,10 +373,9 @@ class Trainer:
         X = _drop(own.norm(X + own.positions(flat.positions)), own.dropout, masks)
         if own.project is not None:
             X = own.project(X)
-        found, number = [X], count()
+        products, found = iter(self.products), [X]
         for layer in own.layers:
-            products = [self.products[next(number)] for _ in layer.linear]
-            X = layer.train(X, flat.groups, products, masks)
+            X = layer.train(X, flat.groups, [next(products) for _ in layer.linear], masks)
             found.append(X)
         return [X[: flat.n] for X in (found if every else found[-1:])]
 

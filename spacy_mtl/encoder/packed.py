@@ -96,7 +96,7 @@ class Products:
     def __init__(self, groups: Sequence[Sequence[nn.Linear]], *, int8: bool = False) -> None:
         self._int8 = int8
         parts = [part for group in groups for part in group]
-        self._groups = groups
+        self.groups = groups
         self._plain = [_Plain(group) for group in groups]
         self._has_all = all(part.bias is not None for part in parts)
         self._weights = [x for part in parts for x in (part.weight, part.bias) if x is not None]
@@ -122,7 +122,7 @@ class Products:
         known = None  # its memory is for the new ones
         products: Sequence[Product] = self._plain
         if self._can_copy(key[0]):
-            products = [self._copy(group, *key) for group in self._groups]
+            products = [self._copy(group, *key) for group in self.groups]
         self._copies[key] = _Copies(self._weights, products)
         return products
 

@@ -8,6 +8,7 @@ last ones.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,25 +20,24 @@ from .dropout import Masks, numbers
 from .spare import SpareGradients
 
 
-class TrainedProducts:
-    """An encoder's linear layers in one batch's forward pass, all with a bias. groups: those with the same input."""
+def joined_products(
+    groups: Sequence[Sequence[nn.Linear]], spare: SpareGradients
+) -> list[Callable[[Tensor], Tensor]]:
+    """Linear layers for one batch's forward pass: [rows, in] to [rows, out] of all layers of a group, side by side.
 
-    def __init__(self, groups: Sequence[Sequence[nn.Linear]], spare: SpareGradients) -> None:
-        device = groups[0][0].weight.device.type
-        low = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if low else torch.float32
-        self._made = [
-            [
-                _join([getattr(part, name) for part in group], dtype, spare)
-                for name in ("weight", "bias")
-            ]
-            for group in groups
-        ]
-
-    def __getitem__(self, number: int) -> Callable[[Tensor], Tensor]:
-        """[rows, in] to [rows, out] of all layers of a group, side by side."""
-        weight, bias = self._made[number]
-        return lambda X: linear(X, weight, bias)
+    groups: layers with the same input, all with a bias. spare: what gradients are written into.
+    """
+    device = groups[0][0].weight.device.type
+    low = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if low else torch.float32
+    return [
+        partial(
+            linear,
+            weight=_join([part.weight for part in group], dtype, spare),
+            bias=_join([part.bias for part in group], dtype, spare),
+        )
+        for group in groups
+    ]
 
 
 def _join(parts: Sequence[Tensor], dtype: torch.dtype, spare: SpareGradients) -> Tensor:
