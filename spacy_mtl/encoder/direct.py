@@ -2,8 +2,8 @@
 
 For a short text what Python does between the matrix products takes as long as these: modules, hooks, masks, output
 classes. Here it is some ten calls a layer. In prediction the numbers are those of Hugging Face's modules, in bf16 on a
-processor rounded once more (`packed.py`), in 8-bit integers close to them (`int8.py`); in training too (`trained.py`),
-but for the masks of dropout. Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
+processor rounded once more (`packed.py`), in 8-bit integers close to them (`int8.py`); in training (`trained.py`) they
+are, with the masks of dropout. Whatever is not as Hugging Face has made it (adapters, hooks, quantised or compiled
 layers) is left to the modules.
 """
 
@@ -121,9 +121,8 @@ class _Parts:
         places += [vars(module)["_modules"] for module in self._lists]
         hooks = [own[kind] for own in owns for kind in self._hooks]
         after = [own["_forward_hooks"] for own in owns]
-        dropouts = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Dropout]
-        if self._train:
-            dropouts = []
+        silent = None if self._train else nn.Dropout
+        dropouts = [own for own, kind in zip(owns, types, strict=True) if kind is silent]
         tables = [own for own, kind in zip(owns, types, strict=True) if kind is nn.Embedding]
 
         def inside() -> list[Any]:
@@ -252,8 +251,8 @@ class Layer:
     ) -> Tensor:
         """The same with dropout, and a graph."""
         mixed, attended, wide, narrow = products
-        p = self.attention_dropout
-        H = attended(attend_joined(groups, mixed(X), self.n_heads, dropout=p, masks=masks))
+        rate = self.attention_dropout
+        H = attended(attend_joined(groups, mixed(X), self.n_heads, dropout=rate, masks=masks))
         H = self.attended_norm(_drop(H, self.attended_dropout, masks) + X)
         new = narrow(self.activation(wide(H)))
         return self.narrow_norm(_drop(new, self.narrow_dropout, masks) + H)
