@@ -52,3 +52,22 @@ def test_an_input_in_a_folder_that_is_written_is_refused(tmp_path: Path) -> None
     )
     assert result.exit_code == 2
     assert (corpora / "texts.jsonl").is_file()
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_texts", "n_other", "problem"),
+    [
+        (1120, 0, 0, ""),
+        (1120, 0, 11, ""),
+        (1120, 0, 12, "More than 1% of the rows"),
+        (1119, 0, 0, "The stream has 1119 rows, and there were 1120"),
+        (1120, 1, 1, "1 texts of the stream were not there before"),
+        (4, 0, 1, "More than 1% of the rows"),
+    ],
+)
+def test_a_stream_may_differ_in_near_ties_and_in_nothing_else(
+    n_rows: int, n_texts: int, n_other: int, problem: str
+) -> None:
+    found = script.difference(1120 if n_rows > 4 else 4, n_rows, n_texts, n_other)
+    assert found.startswith(problem)
+    assert bool(found) == bool(problem)
