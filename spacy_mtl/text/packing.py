@@ -1,5 +1,7 @@
 """Windows to padded micro-batches within a budget of wordpieces, and the way back to tokens."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from ..types import Affixes, EncoderInput, Ints, MicroBatch, Windows, Wordpieces
@@ -26,23 +28,54 @@ def group_by_length(
     """
     order = np.argsort(-lengths, kind="stable")
     longest = lengths[order]
-    n = len(order)
-    least = np.zeros(n + 1)  # [i]: cost of the first i rows
-    cut = np.zeros(n + 1, dtype=np.int64)  # [i]: where the last of their groups starts
-    for i in range(1, n + 1):
-        first = max(i - max(budget // max(int(longest[i - 1]), 1), 1), 0)  # no group is larger
-        size = (i - np.arange(first, i)) * longest[first:i]  # of a group from row j up to row i
-        unequal = longest[first:i] != longest[i - 1]
-        cost = least[first:i] + size * (1 + copy_cost * unequal) + call_cost
-        cost[:-1][size[:-1] > budget] = np.inf
-        cut[i] = first + np.argmin(cost)
-        least[i] = cost[cut[i] - first]
+    places = _cuts(longest, budget)
+    starts = np.array(places[:-1], dtype=np.int64)
+    heads = longest[starts]  # of each group that may start there the longest row
+    least = np.zeros(len(places))  # [k]: cost of the first `places[k]` rows
+    cut = [0] * len(places)  # [k]: where the last of their groups starts, an index of `places`
+    low = 0
+    for k, stop in enumerate(places[1:], 1):
+        while low < k - 1 and (stop - places[low]) * heads[low] > budget:
+            low += 1
+        size = (stop - starts[low:k]) * heads[low:k]
+        cost = least[low:k] + size + call_cost
+        if copy_cost:
+            cost += copy_cost * size * (heads[low:k] != longest[stop - 1])
+        best = int(cost.argmin())
+        least[k], cut[k] = cost[best], low + best
     groups = []
-    end = n
-    while end:
-        groups.append(order[cut[end] : end])
-        end = int(cut[end])
+    k = len(places) - 1
+    while k:
+        groups.append(order[places[cut[k]] : places[k]])
+        k = cut[k]
     return groups[::-1]
+
+
+def _cuts(longest: Ints, budget: int) -> list[int]:
+    """Where groups of the least cost start and end; some, in order, are enough for an optimum.
+
+    longest: [n] of rows, longest first. Among rows of one length there is a cut only where a group is full: rows that
+    the next group has room for cost less there, or those behind a group of one length less in that.
+    """
+    rows, n = longest.tolist(), len(longest)
+    fullest = [0] * (n + 1)  # [i]: where the largest group starts that ends with row i
+    low = 0
+    for stop in range(1, n + 1):
+        while low < stop - 1 and (stop - low) * rows[low] > budget:
+            low += 1
+        fullest[stop] = low
+    if not n:
+        return [0]
+    bounds = [0, *(np.flatnonzero(np.diff(longest)) + 1).tolist(), n]
+    found = set(bounds)
+    for start, stop in pairwise(bounds):
+        found.update(range(start, stop, max(budget // max(rows[start], 1), 1)))
+    for place in list(found):
+        before = fullest[place]
+        while before not in found:
+            found.add(before)
+            before = fullest[before]
+    return sorted(found)
 
 
 def pack(

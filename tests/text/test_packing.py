@@ -114,6 +114,44 @@ def test_no_other_grouping_costs_less(
     assert total_cost(groups, lengths, call_cost, copy_cost) == best
 
 
+def least_cost(lengths: list[int], budget: int, call_cost: int, copy_cost: float) -> float:
+    """Of all groupings of rows in order, a cut allowed before each row."""
+    rows = sorted(lengths, reverse=True)
+    least = [0.0]
+    for stop in range(1, len(rows) + 1):
+        costs = [
+            least[start]
+            + (stop - start) * rows[start] * (1 + copy_cost * (rows[start] > rows[stop - 1]))
+            + call_cost
+            for start in range(stop)
+            if start == stop - 1 or (stop - start) * rows[start] <= budget
+        ]
+        least.append(min(costs))
+    return least[-1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(1, 25)), max_size=8, unique_by=lambda run: run[0]
+    ),
+    st.integers(1, 400),
+    st.integers(0, 90),
+    st.sampled_from([0.0, 0.25, 0.5, 2.0]),
+)
+def test_many_rows_of_a_few_lengths_cost_no_more_than_with_a_cut_before_any(
+    runs: list[tuple[int, int]], budget: int, call_cost: int, copy_cost: float
+) -> None:
+    lengths = [length for length, n in runs for _ in range(n)]
+    groups = group_by_length(
+        np.array(lengths, dtype=np.int64), budget, call_cost=call_cost, copy_cost=copy_cost
+    )
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(lengths[row] for row in group) <= budget
+    assert sorted(np.concatenate([np.zeros(0, int), *groups]).tolist()) == [*range(len(lengths))]
+    found = total_cost(groups, lengths, call_cost, copy_cost)
+    assert found == least_cost(lengths, budget, call_cost, copy_cost)
+
+
 def test_long_rows_do_not_pad_short_ones() -> None:
     lengths = np.array([25] * 14 + [230] * 2)
     groups = group_by_length(lengths, 4096, call_cost=32)
