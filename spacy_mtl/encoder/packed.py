@@ -113,12 +113,14 @@ class Products:
         else:
             dtype = torch.get_autocast_dtype(device) if low else torch.float32
             key = dtype, device == "cpu" and (low or _order_pays(n_rows)) and _is_there(dtype)
-            if not ((low or key[1]) and self._are_known):
+            if not (low or key[1]):
                 return self._plain
         known = self._copies.get(key)
         if known and known.are_up_to_date():
             return known.products
         self._copies.pop(key, None)
+        if not self._are_known:
+            return self._plain
         known = None  # its memory is for the new ones
         products: Sequence[Product] = self._plain
         if self._can_copy(key[0]):

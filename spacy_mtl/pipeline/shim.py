@@ -221,7 +221,7 @@ class EncoderShim(Shim):
         costs = table[kind, reads_flat(encoder.model, train=again)]
         budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
         costs = replace(costs, max_batch_wordpieces=budget)
-        return pack(pieces, windows, encoder.affixes, **asdict(costs))
+        return pack(pieces, windows, encoder.affixes, **vars(costs))
 
     def count_wordpieces(self, texts: list[str]) -> list[int]:
         """How many wordpieces each text has, special tokens left out."""
