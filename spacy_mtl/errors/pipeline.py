@@ -130,6 +130,13 @@ def lower_budget(budget: int) -> str:
     )
 
 
+def moments_begin_anew(name: str, shape: tuple[int, ...]) -> str:
+    return (
+        f"The encoder's `{name}` has another shape, {shape}, than when the optimizer stepped it last, so its moments "
+        "begin anew. Change an encoder before its training to have the same for all of its weights."
+    )
+
+
 def checkpointed() -> str:
     return (
         "The device ran out of memory in training, so the backward pass computes the encoder's activations again from "

@@ -1,6 +1,7 @@
 """The encoder's own optimizer, so that it can have another learning rate than the heads."""
 
 import json
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,9 @@ class AdamW:
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if self._torch is not None:
             held = {id(p) for group in self._torch.param_groups for p in group["params"]}
-            if held == {id(p) for p in parameters.values()}:
+            if held == {id(p) for p in parameters.values()} and all(
+                _fits(p, moments) for p, moments in self._torch.state.items()
+            ):
                 return self._torch
             self._saved, self._torch = self._state(), None
         depth = depths(model)
@@ -166,15 +169,23 @@ class AdamW:
         return self._torch
 
     def _restore(self, parameters: dict[str, "torch.nn.Parameter"], saved: "State") -> None:
+        """Take up the moments of parameters; of one that has another shape now, they begin anew, and a warning says so."""
         assert self._torch is not None
+        states: dict[str, State] = {}
         for key, value in saved.items():
             kind, name = key.split("/", 1)
             if name in parameters:
-                parameter = parameters[name]
-                place = (
-                    "cpu" if kind == "step" and parameter.device.type == "cpu" else parameter.device
-                )
-                self._torch.state[parameter][kind] = value.to(place)
+                states.setdefault(name, {})[kind] = value
+        for name, state in states.items():
+            parameter = parameters[name]
+            if not _fits(parameter, state):
+                warnings.warn(errors.moments_begin_anew(name, tuple(parameter.shape)), stacklevel=2)
+                continue
+            device = parameter.device
+            self._torch.state[parameter] = {
+                kind: value.to("cpu" if kind == "step" and device.type == "cpu" else device)
+                for kind, value in state.items()
+            }
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle or copy keeps the state; of a schedule, which is a generator, only the last rate."""
@@ -187,6 +198,11 @@ class AdamW:
         self.__dict__.update(state)
         if isinstance(self._saved, bytes):
             self._saved = read_weights(self._saved, file="optimizer.safetensors")
+
+
+def _fits(parameter: "torch.Tensor", state: "State") -> bool:
+    """Whether moments are of a parameter's shape; torch's fused step does not look, and writes beyond their end."""
+    return all(x.shape == parameter.shape for kind, x in state.items() if kind != "step")
 
 
 def make_adamw(

@@ -173,6 +173,42 @@ def test_a_parameter_without_a_gradient_is_left_alone(model: torch.nn.Module) ->
     assert {name for name in far if far[name] == 0.0} == set(idle)
 
 
+def resized_in_place(model: torch.nn.Module) -> torch.Tensor:
+    """As `resize_token_embeddings` does in transformers 4: the parameter stays, what it holds does not."""
+    table = model.embeddings.word_embeddings.weight
+    table.data = torch.cat([table.data, table.data[:7]])
+    return table
+
+
+def replaced(rows: int) -> Callable[[torch.nn.Module], torch.Tensor]:
+    def replace(model: torch.nn.Module) -> torch.Tensor:
+        width = model.embeddings.word_embeddings.embedding_dim
+        model.embeddings.word_embeddings = torch.nn.Embedding(rows, width)
+        return model.embeddings.word_embeddings.weight
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    "resize", [resized_in_place, replaced(4000), replaced(7)], ids=["grown", "larger", "smaller"]
+)
+def test_a_table_that_is_resized_in_training_gets_moments_of_its_size(
+    model: torch.nn.Module, resize: Callable[[torch.nn.Module], torch.Tensor]
+) -> None:
+    optimizer = make_adamw(1e-3)
+    step(optimizer, model, 3)
+    table = resize(model)
+    other = model.embeddings.LayerNorm.weight
+    with pytest.warns(UserWarning, match=r"`embeddings.word_embeddings.weight` has another shape"):
+        step(optimizer, model, 1, first_seed=3)
+    step(optimizer, model, 1, first_seed=4)  # without a warning
+    assert optimizer._torch is not None
+    state = optimizer._torch.state
+    assert state[table]["exp_avg"].shape == state[table]["exp_avg_sq"].shape == table.shape
+    assert state[table]["step"] == 2
+    assert state[other]["step"] == 5
+
+
 def through_bytes(optimizer: AdamW) -> AdamW:
     state = optimizer.to_bytes()
     assert state is not None
