@@ -130,6 +130,16 @@ def lower_budget(budget: int) -> str:
     )
 
 
+def schedule_has_ended(step: int) -> str:
+    return (
+        "The encoder does not learn: its own optimizer goes on where its training was saved, and the rate of its "
+        f"`learn_rate` schedule at step {step} is 0. For a new training from these weights call `start_anew()` of the "
+        "component's `optimizer`, or take the component from the saved pipeline with `source = ` in another config, "
+        "which does that; to go on, load it with a longer schedule: "
+        '`spacy.load(path, config={"components.shared_transformer.optimizer.learn_rate.total_steps": ...})`.'
+    )
+
+
 def moments_begin_anew(name: str, shape: tuple[int, ...]) -> str:
     return (
         f"The encoder's `{name}` has another shape, {shape}, than when the optimizer stepped it last, so its moments "

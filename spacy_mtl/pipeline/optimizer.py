@@ -67,6 +67,7 @@ class AdamW:
         self._torch: torch.optim.AdamW | None = None
         self._names: list[str] = []
         self._saved: State | None = None  # it waits for the parameters that it belongs to
+        self._goes_on = False  # from a state that was loaded, and has not stepped since
 
     def step(self, model: "torch.nn.Module", gradients: dict[str, "torch.nn.Parameter"]) -> None:
         """Make one step with the gradients that the parameters hold. Parameters without one are left alone.
@@ -75,6 +76,9 @@ class AdamW:
         """
         optimizer = self._bind(model)
         self._go_to(self.step_count + 1)
+        if self._goes_on and not self.learn_rate:
+            warnings.warn(errors.schedule_has_ended(self.step_count), stacklevel=2)
+        self._goes_on = False
         for group in optimizer.param_groups:
             group["lr"] = self.learn_rate * group["scale"]
         optimizer.grad_scale = None  # type: ignore[attr-defined]
@@ -120,11 +124,13 @@ class AdamW:
         values = json.loads(read_metadata(content, file=file)["spacy_mtl"])
         self._saved, self._torch = read_weights(content, file=file), None
         self._go_to(values["step_count"])
+        self._goes_on = self.step_count > 0
 
     def start_anew(self) -> None:
-        """Forget all steps: other weights are about to be loaded."""
+        """Forget all steps: other weights are about to be loaded, or another training begins."""
         self._saved = self._torch = None
         self._go_to(0)
+        self._goes_on = False
 
     def _go_to(self, step_count: int) -> None:
         """Also back."""
@@ -169,7 +175,7 @@ class AdamW:
         return self._torch
 
     def _restore(self, parameters: dict[str, "torch.nn.Parameter"], saved: "State") -> None:
-        """Take up the moments of parameters; of one that has another shape now, they begin anew, and a warning says so."""
+        """Take up the moments. Those of a parameter that has another shape now begin anew, and a warning says so."""
         assert self._torch is not None
         states: dict[str, State] = {}
         for key, value in saved.items():

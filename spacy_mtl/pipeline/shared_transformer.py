@@ -197,7 +197,10 @@ class SharedTransformer(TrainablePipe):
         nlp = sys._getframe(1).f_locals.get("self")
         if not isinstance(nlp, Language):
             return
+        before = _PIPELINES.get(self)
         _PIPELINES[self] = weakref.ref(nlp)
+        if before is not None and before() is not nlp:
+            self._start_anew()
         self._heads = {}
         components = dict(nlp.components)
         for name, head in [*self._scored.items()]:
@@ -205,6 +208,18 @@ class SharedTransformer(TrainablePipe):
                 del self._scored[name]
                 if self.scored.get(name) is head:
                     del self.scored[name]
+
+    def _start_anew(self) -> None:
+        """It has been sourced from another pipeline, whose training is over: what is trained from here on is another.
+
+        As spaCy's optimizer does, the encoder's own one begins anew; a schedule that has come to its end would leave
+        the encoder as it is. So do its count of steps, for schedules of `grad_factor`, and the balancer.
+        """
+        self.cfg["steps"] = 0
+        if self.optimizer is not None:
+            self.optimizer.start_anew()
+        if self.balance is not None:
+            self.balance.start_anew()
 
     def _link(self) -> None:
         """Find the listeners of heads that have been enabled since spaCy linked them, which it does not do itself.

@@ -197,3 +197,58 @@ def test_a_pipeline_that_lost_its_optimizer_ignores_the_saved_state(
     assert same(weights(nlp), weights(loaded))
     train(loaded, 2)
     assert not same(weights(nlp), weights(loaded))
+
+
+def ended(path: Path, folder: Path) -> Path:
+    """A pipeline whose encoder's schedule has come to its end, saved."""
+    nlp = make(path, optimizer=adamw(learn_rate={**SCHEDULE, "total_steps": HALF}))
+    train(nlp, HALF + 1, plain_sgd())
+    nlp.to_disk(folder)
+    return folder
+
+
+def test_an_encoder_from_another_pipeline_begins_a_training_of_its_own(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    source = spacy.load(ended(encoder_path, tmp_path / "model"))
+    assert shared(source).cfg["steps"] == HALF + 1
+    nlp = spacy.blank("en")
+    for name in source.pipe_names:
+        nlp.add_pipe(name, source=source)
+    optimizer = shared(nlp).optimizer
+    assert optimizer is not None
+    assert (shared(nlp).cfg["steps"], optimizer.step_count) == (0, 0)
+    before = weights(nlp)
+    train(nlp, 3, plain_sgd())
+    assert not same(before, weights(nlp))
+    assert (shared(nlp).cfg["steps"], optimizer.step_count) == (3, 3)
+
+
+def test_a_pipeline_that_changes_in_training_goes_on(encoder_path: Path) -> None:
+    nlp = make(encoder_path, optimizer=adamw(learn_rate=SCHEDULE))
+    train(nlp, HALF, plain_sgd())
+    nlp.add_pipe("sentencizer")
+    nlp.rename_pipe("textcat", "mood")
+    with nlp.select_pipes(disable=["tagger"]):
+        train(nlp, 1, plain_sgd())
+    assert weights(nlp)  # the last step has been made
+    optimizer = shared(nlp).optimizer
+    assert optimizer is not None
+    assert shared(nlp).cfg["steps"] == optimizer.step_count == HALF + 1
+
+
+def test_a_schedule_that_had_ended_is_said_to_have_once(encoder_path: Path, tmp_path: Path) -> None:
+    nlp = spacy.load(ended(encoder_path, tmp_path / "model"))
+    before = weights(nlp)
+    with pytest.warns(UserWarning, match=rf"does not learn: .* at step {HALF + 2} is 0"):
+        train(nlp, 2, plain_sgd())
+    assert same(before, weights(nlp))
+    optimizer = shared(nlp).optimizer
+    assert optimizer is not None
+    optimizer.start_anew()
+    train(nlp, 3, plain_sgd())
+    assert not same(before, weights(nlp))
+    key = "components.shared_transformer.optimizer.learn_rate.total_steps"
+    longer = spacy.load(tmp_path / "model", config={key: 20})
+    train(longer, 1, plain_sgd())
+    assert not same(before, weights(longer))
