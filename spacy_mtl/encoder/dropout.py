@@ -67,7 +67,7 @@ class Masks:
 
         For two-byte numbers it is what `numbers` gives. For others it is true for what is kept, a quarter of that.
         """
-        threshold = round(p * _LEVELS)
+        threshold = min(round(p * _LEVELS), _LEVELS - 1)
         n = like.numel()
         bits = self._random.random_raw(-(-n // 4)).view(np.uint16)[:n]
         kept = torch.from_numpy(bits >= threshold).view(like.shape)

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
@@ -69,6 +70,7 @@ class _Rows(torch.autograd.Function):
         return weight.index_select(0, ids)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (ids,) = ctx.saved_tensors
         found: Tensor = ctx.spare.zeros_like(ctx.weight)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout, linear
 
 from .attention import Group, attend
@@ -62,6 +63,7 @@ class _Joined(torch.autograd.Function):
         return joined
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         split = gradients[0].split_with_sizes([len(part) for part in ctx.parts])
         needed = ctx.needs_input_grad[2:]
@@ -138,6 +140,7 @@ class _Attention(torch.autograd.Function):
         return flat if group.kept is None else flat.index_select(0, group.kept)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         whole, weights, mask = ctx.saved_tensors
         mask = numbers(mask, ctx.mask_scale, weights.dtype)

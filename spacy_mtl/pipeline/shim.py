@@ -29,7 +29,7 @@ from ..encoder.huggingface import (
     load_pretrained,
 )
 from ..encoder.layers import check_freeze_layers, checkpoint_layers, freeze, is_checkpointed
-from ..encoder.precision import LossScale, cpu_has_amx, resolve_precision
+from ..encoder.precision import LossScale, autocast, cpu_has_amx, resolve_precision
 from ..encoder.spare import SpareGradients
 from ..encoder.transformer import count_layers, encode_layers
 from ..text.cache import WordpieceCache
@@ -346,10 +346,15 @@ class EncoderShim(Shim):
         def backprop(dY: Array) -> list[Any]:
             if self._graph is layers:
                 self._graph = None
-            torch.autograd.backward(*self._begin_with(layers, dY))
+            with self._as_forward():
+                torch.autograd.backward(*self._begin_with(layers, dY))
             return []
 
         return torch2xp(Y.detach()), backprop
+
+    def _as_forward(self) -> torch.autocast:
+        """A context for the backward pass, whose precision is the forward pass's, not that of the caller's autocast."""
+        return autocast(self.device, torch.float32)
 
     def _keep_layers(self, layers: list[torch.Tensor]) -> None:
         if self.every_layer:
@@ -419,9 +424,10 @@ class EncoderShim(Shim):
         found = []
         for gradient in gradients:
             tops, d_tops = self._begin_with(layers, gradient)
-            grads = torch.autograd.grad(
-                tops, parameters, d_tops, retain_graph=True, allow_unused=True
-            )
+            with self._as_forward():
+                grads = torch.autograd.grad(
+                    tops, parameters, d_tops, retain_graph=True, allow_unused=True
+                )
             filled = (
                 torch.zeros_like(p) if g is None else g
                 for p, g in zip(parameters, grads, strict=True)

@@ -39,6 +39,13 @@ def test_neighbours_are_dropped_independently_of_each_other() -> None:
     assert float((kept[1:] * kept[:-1]).mean()) == pytest.approx(0.25, abs=4e-3)
 
 
+def test_a_rate_next_to_1_drops_nearly_all() -> None:
+    with FastDropout():
+        y = F.dropout(ones(100, 400), 0.999999, True)
+    assert float((y == 0).float().mean()) > 0.99
+    assert y.isfinite().all()
+
+
 def test_the_gradient_goes_where_the_values_went() -> None:
     x = torch.randn(30, 7, requires_grad=True)
     with FastDropout():

@@ -45,32 +45,57 @@ def test_memory_is_handed_out_once() -> None:
     assert first.all()
 
 
+def is_reused(parameter: nn.Parameter, spare: SpareGradients, place: int) -> bool:
+    return spare.zeros_like(parameter).data_ptr() == place
+
+
 def test_parameters_are_told_apart() -> None:
     one, other, spare = parameter(), parameter(), SpareGradients()
-    after_a_step(one, spare)
-    assert spare.take(other) is None
-    assert spare.take(one) is not None
+    place = after_a_step(one, spare)
+    assert not is_reused(other, spare, place)
+    assert is_reused(one, spare, place)
 
 
-def test_only_gradients_that_were_asked_for_are_kept() -> None:
-    """Those that something else has made may be held by it."""
+def test_what_others_have_put_into_grad_is_theirs() -> None:
+    """They may hold it, as a moving average of gradients; it must not be written over."""
     one, spare = parameter(), SpareGradients()
-    one.grad = torch.ones(3, 4)
+    first = one.grad = spare.filled(one, torch.ones(3, 4))
+    average = one.grad = torch.ones(3, 4)
     spare.keep()
-    assert spare.take(one) is None
-    spare.keep()  # it has been asked for now
-    kept, one.grad = one.grad, None
-    assert spare.take(one) is kept
+    one.grad = None
+    found = spare.zeros_like(one)
+    assert found.data_ptr() not in (average.data_ptr(), first.data_ptr())
+    assert average.all()
+
+
+def test_the_sum_of_several_batches_gradients_is_kept() -> None:
+    one, spare = parameter(), SpareGradients()
+    one.grad = spare.filled(one, torch.ones(3, 4))
+    one.grad += spare.filled(one, torch.ones(3, 4))
+    place = one.grad.data_ptr()
     spare.keep()
-    assert spare.take(one) is None
+    one.grad = None
+    assert is_reused(one, spare, place)
+
+
+def test_a_gradient_that_was_only_measured_is_not_kept() -> None:
+    """As balancers do, before the backward pass that trains."""
+    one, spare = parameter(), SpareGradients()
+    measured = spare.filled(one, torch.ones(3, 4))
+    one.grad = spare.filled(one, torch.ones(3, 4))
+    place = one.grad.data_ptr()
+    spare.keep()
+    one.grad = None
+    assert measured.data_ptr() != place
+    assert is_reused(one, spare, place)
 
 
 def test_what_was_not_asked_for_in_the_last_step_is_let_go() -> None:
     one, other, spare = parameter(), parameter(), SpareGradients()
-    after_a_step(one, spare)
-    after_a_step(other, spare)
-    assert spare.take(one) is None
-    assert spare.take(other) is not None
+    place = after_a_step(one, spare)
+    other_place = after_a_step(other, spare)
+    assert not is_reused(one, spare, place)
+    assert is_reused(other, spare, other_place)
 
 
 def test_a_gradient_that_has_outlived_its_step_is_not_written_over() -> None:
@@ -91,7 +116,7 @@ def test_memory_is_given_back_when_training_is_over() -> None:
         assert after_a_step(one, spare) == place
     spare.rest()
     spare.rest()
-    assert spare.take(one) is None
+    assert not spare._kept
 
 
 @pytest.mark.parametrize("change", ["shape", "dtype"])
@@ -105,14 +130,14 @@ def test_memory_of_another_form_is_not_used(change: str) -> None:
 
 def test_on_other_devices_nothing_is_kept() -> None:
     one, spare = nn.Parameter(torch.empty(3, 4, device="meta")), SpareGradients()
-    one.grad = torch.empty(3, 4, device="meta")
-    assert spare.take(one) is None
+    one.grad = spare.zeros_like(one)
     spare.keep()
-    assert spare.take(one) is None
+    assert not spare._kept
 
 
 def test_memory_is_given_back() -> None:
     one, spare = parameter(), SpareGradients()
     after_a_step(one, spare)
+    assert spare._kept
     spare.drop()
-    assert spare.take(one) is None
+    assert not spare._kept

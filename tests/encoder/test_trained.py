@@ -200,6 +200,18 @@ def test_gradients_of_biases_alone_cost_no_product_of_weights(
     assert counts == [n_products, 2 * n_products]
 
 
+def test_gradients_of_gradients_are_refused(family_dir: Callable[[str], Path]) -> None:
+    """Those of attention's steps, or of memory that is used again, would be wrong."""
+    model = load(family_dir("bert")).train()
+    (top,) = transformer.encode_layers(
+        model, inputs_of([batch(9, 4)]), pooling="mean", dtype=torch.float32, every=False
+    )
+    query = model.encoder.layer[0].attention.self.query.weight
+    (first,) = torch.autograd.grad(top.square().sum(), [query], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
+
+
 def test_gradients_in_low_precision_are_written_where_the_last_ones_were(
     family_dir: Callable[[str], Path],
 ) -> None:

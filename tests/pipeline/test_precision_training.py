@@ -1,5 +1,7 @@
 """Training in bf16 and fp16: the gradient is that of fp32 within the precision, and an overflow skips the step."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 
 from spacy_mtl.encoder.spare import SpareGradients
 
+from .helpers import make_nlp, shared, train
 from .test_gradients import HEADS, Recorder, encoder_gradient, make_examples, make_pipeline
 from .test_gradients import encoder_path as encoder_path  # a fixture
 
@@ -81,3 +84,24 @@ def test_the_memory_of_gradients_is_given_back_after_training(encoder_path: str)
     nlp("One.")
     nlp("Two.")
     assert not shim._spare._kept
+
+
+@pytest.mark.parametrize("outer", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_caller_s_autocast_changes_nothing(
+    precision: str, outer: torch.dtype, family_dir: Callable[[str], Path]
+) -> None:
+    """Neither in the forward pass nor in the backward pass, of dropped attention among others."""
+    weights = []
+    for dtype in (None, outer):
+        torch.manual_seed(0)
+        nlp = make_nlp(family_dir("bert"), ["tagger"], model={"precision": precision})
+        component = shared(nlp)
+        encoder = component.shim.require().model
+        assert encoder.config.attention_probs_dropout_prob > 0
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            train(nlp, 2)
+            component.finish_batch()
+        weights.append([p.detach().clone() for p in encoder.parameters()])
+    for one, other in zip(*weights, strict=True):
+        assert torch.equal(one, other)
