@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .. import errors
 from ..types import Bools, MicroBatch
@@ -43,6 +44,7 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
     return (
         config.model_type in FAMILIES
         and config._attn_implementation == "sdpa"
+        and ALL_ATTENTION_FUNCTIONS["sdpa"].__module__.startswith("transformers.")
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and not getattr(config, "is_decoder", False)
         and not (train and is_checkpointed(model))

@@ -29,6 +29,7 @@ from .spare import SpareGradients
 from .trained import attend_joined, drop, joined_products
 
 _HOME = "transformers.models."
+_LIBRARIES = ("transformers.", "torch.")
 _HELD = {
     nn.Linear: {"weight", "bias"},
     nn.LayerNorm: {"weight", "bias"},
@@ -57,6 +58,8 @@ class _Parts:
         self._train = train
         self._hooks = (_BEFORE, *_BACKWARD) if train else (_BEFORE,)
         self._modules: list[nn.Module] = []
+        self._forwards: dict[type[nn.Module], Any] = {}
+        self._scaled: list[tuple[dict[str, Any], Any]] = []
         self._lists: list[nn.Module] = []
         self._joined: list[Tensor | None] = []
 
@@ -64,7 +67,17 @@ class _Parts:
         """The module, if it is of a class of Hugging Face's. Raises NotPlain."""
         if not type(module).__module__.startswith(_HOME):
             raise NotPlain
-        return self._add(module)
+        return self._own(module)
+
+    def attention(self, module: Any) -> Any:
+        """The same, of attention, whose scores are divided by the root of the heads' size. Raises NotPlain."""
+        own = vars(module)
+        scaling = own.get("scaling")  # in transformers 5
+        if scaling not in (None, own.get("attention_head_size", 1) ** -0.5):
+            raise NotPlain
+        self._scaled.append((own, scaling))
+        self.dropout(module)
+        return self.home(module)
 
     def plain(self, module: Any, kind: type[Any]) -> Any:
         """The module, if it is torch's own, with parameters that are. Raises NotPlain."""
@@ -74,14 +87,14 @@ class _Parts:
         held = own["_parameters"]
         if held.keys() != _HELD[kind] or not {*map(type, held.values())} <= _OWN:
             raise NotPlain
-        return self._add(module)
+        return self._own(module)
 
     def dropout(self, owner: Any) -> Any:
         """Its dropout, which does nothing in prediction. Raises NotPlain."""
         dropout = getattr(owner, "dropout", None)
         if type(dropout) is not nn.Dropout or (dropout.training and not self._train):
             raise NotPlain
-        return self._add(dropout)
+        return self._own(dropout)
 
     def linear(self, *groups: Sequence[Any]) -> list[list[nn.Linear]]:
         """The modules, each as by `plain`. In training they are in fp32 and have a bias."""
@@ -103,6 +116,14 @@ class _Parts:
         """The modules in a list."""
         self._lists.append(modules)
         return iter(modules)
+
+    def _own(self, module: nn.Module) -> nn.Module:
+        """The module, if nobody has put another `forward` into its class. Raises NotPlain."""
+        kind = type(module)
+        if not kind.forward.__module__.startswith(_LIBRARIES):
+            raise NotPlain
+        self._forwards[kind] = kind.forward
+        return self._add(module)
 
     def _add(self, module: nn.Module) -> nn.Module:
         own = vars(module)
@@ -139,6 +160,8 @@ class _Parts:
                 and not any(hooks)
                 and [*map(tuple, after)] == listening
                 and not any(map(_is_called_otherwise, owns))
+                and all(kind.forward is forward for kind, forward in self._forwards.items())
+                and all(own.get("scaling") == scaling for own, scaling in self._scaled)
                 and not any(own["training"] for own in dropouts)
                 and all(own["max_norm"] is None for own in tables)
                 and all(map(_can_be_joined, self._joined))
@@ -187,8 +210,8 @@ class Layer:
             parts.home(layer.intermediate),
             parts.home(layer.output),
         )
-        mixed, attended = parts.home(attention.self), parts.home(attention.output)
-        parts.dropout(mixed)
+        mixed = parts.attention(attention.self)
+        attended = parts.home(attention.output)
         return cls(
             n_heads=mixed.num_attention_heads,
             mixed=mixed,
@@ -207,8 +230,8 @@ class Layer:
 
     @classmethod
     def of_distilbert(cls, layer: Any, parts: _Parts) -> "Layer":
-        mixed, feed = parts.home(layer.attention), parts.home(layer.ffn)
-        parts.dropout(mixed)
+        mixed = parts.attention(layer.attention)
+        feed = parts.home(layer.ffn)
         return cls(
             n_heads=mixed.n_heads,
             mixed=mixed,

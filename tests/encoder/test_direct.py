@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from spacy_mtl.encoder import direct, packed
+from spacy_mtl.encoder import attention, direct, packed
 from spacy_mtl.encoder.attention import encode_flat, reads_flat
 from spacy_mtl.encoder.direct import DirectEncoder, DirectReader
 from spacy_mtl.types import MicroBatch
@@ -157,7 +157,13 @@ def compile_part(model: Any) -> None:
     model.encoder.layer[1].attention._compiled_call_impl = lambda *args: args
 
 
+def scale_otherwise(model: Any) -> None:
+    """transformers 5 has it there, and reads it in each pass."""
+    model.encoder.layer[1].attention.self.scaling = 3.0
+
+
 CHANGES = [
+    scale_otherwise,
     adapt,
     hook,
     hook_before,
@@ -184,6 +190,36 @@ def test_what_is_not_hugging_face_s_own_is_left_to_the_modules(
     change(model)
     with torch.inference_mode():
         assert DirectEncoder.of(model) is None
+
+
+CLASSES = {
+    "encoder.layer.0.intermediate": "their class",
+    "encoder.layer.0.output.dense": "torch's class",
+    "encoder.layer.0.output.dropout": "its dropout",
+}
+
+
+@pytest.mark.parametrize("name", CLASSES, ids=CLASSES.values())
+def test_another_forward_in_a_class_is_seen(
+    name: str, family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, reader = load(family_dir("bert")), DirectReader()
+    with torch.inference_mode():
+        assert reader.of(model) is not None
+        kind = type(model.get_submodule(name))
+        monkeypatch.setattr(kind, "forward", lambda self, X: X)
+        assert reader.of(model) is None
+        assert DirectEncoder.of(model) is None
+
+
+def test_another_attention_of_that_name_is_not_read_flat(
+    family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might not call torch's, which has to be within windows there."""
+    model = load(family_dir("bert"))
+    assert reads_flat(model)
+    monkeypatch.setitem(attention.ALL_ATTENTION_FUNCTIONS, "sdpa", lambda *args, **kwargs: None)
+    assert not reads_flat(model)
 
 
 def drop_layer(model: Any) -> None:
