@@ -809,6 +809,8 @@ def make_shared_transformer(
         never.
     storage: dtype of the saved weights, `fp32` (default), `bf16` or `fp16`.
     save_optimizer: whether to save the state of `optimizer`, so that training can resume exactly. Default: true.
+        A loaded pipeline goes on with it, schedule included; an encoder that is taken from another pipeline with
+        `source` begins anew.
     """
     return SharedTransformer(
         nlp.vocab,
