@@ -44,11 +44,17 @@ def reads_flat(model: PreTrainedModel, *, train: bool = True) -> bool:
     return (
         config.model_type in FAMILIES
         and config._attn_implementation == "sdpa"
-        and ALL_ATTENTION_FUNCTIONS["sdpa"].__module__.startswith("transformers.")
+        and is_of(ALL_ATTENTION_FUNCTIONS["sdpa"], "transformers")
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and not getattr(config, "is_decoder", False)
         and not (train and is_checkpointed(model))
     )
+
+
+def is_of(function: Any, *packages: str) -> bool:
+    """Whether a function was written in one of these packages; what is not written in Python has no module."""
+    module = getattr(function, "__module__", None) or ""
+    return module.partition(".")[0] in packages
 
 
 def _is_plain(table: Any) -> bool:

@@ -19,7 +19,7 @@ from torch.nn.modules import module as module_hooks
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-from .attention import DISTILBERT, FAMILIES, FlatRow, Group, attend, reads_flat
+from .attention import DISTILBERT, FAMILIES, FlatRow, Group, attend, is_of, reads_flat
 from .dropout import Masks
 from .embeddings import rows_once
 from .int8 import is_there
@@ -29,7 +29,7 @@ from .spare import SpareGradients
 from .trained import attend_joined, drop, joined_products
 
 _HOME = "transformers.models."
-_LIBRARIES = ("transformers.", "torch.")
+_LIBRARIES = ("transformers", "torch")
 _HELD = {
     nn.Linear: {"weight", "bias"},
     nn.LayerNorm: {"weight", "bias"},
@@ -120,7 +120,7 @@ class _Parts:
     def _own(self, module: nn.Module) -> nn.Module:
         """The module, if nobody has put another `forward` into its class. Raises NotPlain."""
         kind = type(module)
-        if not kind.forward.__module__.startswith(_LIBRARIES):
+        if not is_of(kind.forward, *_LIBRARIES):
             raise NotPlain
         self._forwards[kind] = kind.forward
         return self._add(module)
