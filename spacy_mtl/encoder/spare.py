@@ -62,8 +62,11 @@ class SpareGradients:
         What somebody else has put into a parameter's `grad` is theirs.
         """
         if self._given:
-            parameters = [x for x, _ in self._given.values() if self._is_given(x)]
-            self._kept = {id(x): x.grad for x in parameters if x.grad is not None}
+            self._kept = {
+                id(x): x.grad
+                for x, _ in self._given.values()
+                if x.grad is not None and self._is_given(x)
+            }
             self._given = {}
 
     def rest(self) -> None:

@@ -28,15 +28,15 @@ def group_by_length(
     """
     order = np.argsort(-lengths, kind="stable")
     longest = lengths[order]
-    places = _cuts(longest, budget)
+    fullest = _cuts(longest, budget)
+    places = sorted(fullest)
+    number = {place: k for k, place in enumerate(places)}
     starts = np.array(places[:-1], dtype=np.int64)
     heads = longest[starts]  # of each group that may start there the longest row
     least = np.zeros(len(places))  # [k]: cost of the first `places[k]` rows
     cut = [0] * len(places)  # [k]: where the last of their groups starts, an index of `places`
-    low = 0
     for k, stop in enumerate(places[1:], 1):
-        while low < k - 1 and (stop - places[low]) * heads[low] > budget:
-            low += 1
+        low = number[fullest[stop]]
         size = (stop - starts[low:k]) * heads[low:k]
         cost = least[low:k] + size + call_cost
         if copy_cost:
@@ -51,11 +51,13 @@ def group_by_length(
     return groups[::-1]
 
 
-def _cuts(longest: Ints, budget: int) -> list[int]:
-    """Where groups of the least cost start and end; some, in order, are enough for an optimum.
+def _cuts(longest: Ints, budget: int) -> dict[int, int]:
+    """Where groups of the least cost start and end; a few places are enough for an optimum.
 
-    longest: [n] of rows, longest first. Among rows of one length there is a cut only where a group is full: rows that
-    the next group has room for cost less there, or those behind a group of one length less in that.
+    longest: [n] of rows, longest first. Returns for each place where the largest group starts that ends there.
+
+    Among rows of one length there is a cut only where a group is full: rows that the next group has room for cost less
+    there, or those behind a group of one length less in that.
     """
     rows, n = longest.tolist(), len(longest)
     fullest = [0] * (n + 1)  # [i]: where the largest group starts that ends with row i
@@ -65,7 +67,7 @@ def _cuts(longest: Ints, budget: int) -> list[int]:
             low += 1
         fullest[stop] = low
     if not n:
-        return [0]
+        return {0: 0}
     bounds = [0, *(np.flatnonzero(np.diff(longest)) + 1).tolist(), n]
     found = set(bounds)
     for start, stop in pairwise(bounds):
@@ -75,7 +77,7 @@ def _cuts(longest: Ints, budget: int) -> list[int]:
         while before not in found:
             found.add(before)
             before = fullest[before]
-    return sorted(found)
+    return {place: fullest[place] for place in found}
 
 
 def pack(
