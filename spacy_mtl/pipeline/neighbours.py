@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from spacy.pipeline.entity_linker import EntityLinker
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -71,6 +72,19 @@ def trf_data(doc: Doc, vectors: Array) -> Any:
     data.wordpieces = WordpieceBatch.zeros([len(doc)])
     data.wordpieces.strings = [[token.text for token in doc]]
     return data
+
+
+def set_linker_width(head: Any, listener: Model) -> None:
+    """Give the layer in the middle of spaCy's entity linker the width of the token vectors.
+
+    spaCy does so while it builds the model, when ours are not known yet. Left open, thinc takes it from the knowledge
+    base, and the layer does not fit what it is added to.
+    """
+    if isinstance(head, EntityLinker) and head.model.get_ref("tok2vec") is listener:
+        added_to = [node for node in head.model.walk() if node.name.startswith("residual(")]
+        for node in (inner for outer in added_to for inner in outer.walk()):
+            if node.has_dim("nO") is None:
+                node.set_dim("nO", listener.get_dim("nO"))
 
 
 def install_trf_data() -> None:

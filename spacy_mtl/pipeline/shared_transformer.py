@@ -319,8 +319,8 @@ class SharedTransformer(TrainablePipe):
                 if neighbours.is_listener(node) and node.upstream_name in ("*", self.name):
                     if _mixes(node) and isinstance(component, EntityLinker):
                         raise errors.no_mix_for_linker(component.name)
-                    self.add_listener(node, component.name)
                     self._heads[component.name] = component
+                    self.add_listener(node, component.name)
 
     def _score(self, head: Any) -> None:
         """Score a head on the documents that are annotated for it."""
@@ -342,6 +342,7 @@ class SharedTransformer(TrainablePipe):
         own = listener.maybe_get_dim("nO")
         if own is None:
             listener.set_dim("nO", width)
+            neighbours.set_linker_width(self._heads.get(task), listener)
         elif own != width:
             wrong = errors.wrong_width
             if isinstance(listener, SharedTransformerListener):

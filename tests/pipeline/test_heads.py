@@ -99,8 +99,7 @@ def make_linker(
 ) -> Language:
     """A pipeline that finds every Anna and links her by the sentence alone. Not initialized.
 
-    vector_length: of the knowledge base. spaCy's model has to know the width of its tok2vec while it is built, unless
-        the two are the same.
+    vector_length: of the knowledge base.
     """
     linker = {"entity_vector_length": vector_length, "incl_prior": False}
     heads = {

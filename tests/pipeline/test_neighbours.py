@@ -177,6 +177,21 @@ def test_a_narrow_entity_linker_works_where_the_width_is_written_down(encoder_pa
     assert losses[-1]["entity_linker"] < 0.5 * losses[0]["entity_linker"]
 
 
+@pytest.mark.parametrize("vector_length", [4, 64])
+def test_the_entity_linker_needs_no_width(
+    encoder_path: Path, tmp_path: Path, vector_length: int
+) -> None:
+    nlp = make_linker(encoder_path, vector_length=vector_length)
+    nlp.initialize(lambda: make_people(nlp.vocab))
+    losses = train(nlp, 60, examples=make_people(nlp.vocab))
+    assert losses[-1]["entity_linker"] < 0.5 * losses[0]["entity_linker"]
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    texts = [eg.reference.text for eg in make_people(nlp.vocab)]
+    links = [[e.kb_id_ for e in doc.ents] for doc in nlp.pipe(texts)]
+    assert [[e.kb_id_ for e in doc.ents] for doc in loaded.pipe(texts)] == links
+
+
 def test_a_component_called_tok2vec_moves_over_by_its_factory_alone(encoder_path: Path) -> None:
     config = make_config(
         encoder_path, with_listener({**TOK2VEC, "upstream": "tok2vec"}), name="tok2vec"

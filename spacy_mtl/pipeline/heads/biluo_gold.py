@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ... import errors
-from ...types import Bools, Ints
+from ...types import Array, Bools, Ints
 from .biluo_tags import BEGIN, IN, LAST, UNKNOWN, to_tags
 
 _KINDS = {"B": 1, "I": 2, "L": 3, "U": 4}
@@ -107,20 +107,22 @@ def wrong_tags(
     key: str,
     labels: Sequence[str],
     gold: Ints,
-    best: Ints,
+    found: Ints,
+    probabilities: Array,
     *,
     name: str,
 ) -> list[tuple[int, int]]:
-    """(token, tag) pairs that would complete spans which are known to be no entities.
+    """(token, tag) pairs that make entities of spans which are known to be none: one for each span.
 
-    Of a span of one token that is its U. Of a longer one it is the L of its last token, where the head's best tags
-    would make it that entity. Tokens whose gold tag is known are left to it.
+    Of a span of one token that is its U. Of a longer one, where the head finds that entity, it is the L of its last
+    token, so that a longer entity may begin where it does; where the head would not choose that L by itself, the
+    likeliest of the tags that lead to it. Tokens whose gold tag is known are left to it.
 
-    key: the span group. gold, best: [T] gold tags, and those that the head finds likeliest for each token by itself.
+    key: the span group. gold, found: [T] gold tags, and those that the head finds. probabilities: [T, tags].
     Raises ConfigError for a span that is a gold entity too.
     """
     numbers = {label: i for i, label in enumerate(labels)}
-    found = []
+    wrong = []
     offset = 0
     for example in examples:
         group = example.reference.spans.get(key, ())
@@ -133,9 +135,23 @@ def wrong_tags(
                 continue  # the head cannot predict it anyway
             base = 4 * numbers[span.label_]
             start, final = offset + span.start, offset + span.end - 1
-            inner = [base + 1, *[base + 2] * (final - start - 1), base + 3]
-            likely = start == final or best[start : final + 1].tolist() == inner
-            if likely and gold[final] == UNKNOWN:
-                found.append((final, base + (4 if start == final else 3)))
+            if gold[final] != UNKNOWN:
+                continue
+            if start == final:
+                wrong.append((final, base + 4))
+                continue
+            tags = [base + 1, *[base + 2] * (final - start - 1), base + 3]
+            if found[start : final + 1].tolist() == tags:
+                wrong.append(_to_unlearn(start, tags, gold, probabilities))
         offset += len(example.predicted)
-    return found
+    return wrong
+
+
+def _to_unlearn(start: int, tags: list[int], gold: Ints, probabilities: Array) -> tuple[int, int]:
+    pairs = list(zip(range(start, start + len(tags)), tags, strict=True))
+    last = pairs[-1]
+    if probabilities[last[0]].argmax() == last[1]:
+        return last
+    return max(
+        (pair for pair in pairs if gold[pair[0]] == UNKNOWN), key=lambda pair: probabilities[pair]
+    )

@@ -21,11 +21,12 @@ def build(tok2vec: Model[list[Doc], list[Array]], nO: int | None) -> Model[list[
     model: Model[list[Doc], list[Array]] = chain(tok2vec, with_array(growing))
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", output)
-    model.attrs["resize_output"] = partial(_resize, growing=growing)
+    model.attrs["resize_output"] = _resize
     return model
 
 
-def _resize(model: Model, new_nO: int, *, growing: Model) -> Model:
+def _resize(model: Model, new_nO: int) -> Model:
+    growing = model.layers[-1].layers[0]  # of this model, which may be a copy
     resize_model(growing, new_nO)
     model.set_ref("output_layer", growing.layers[0])
     return model

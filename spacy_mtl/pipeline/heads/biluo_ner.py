@@ -13,7 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, to_numpy
 
 from ... import errors
-from ...types import Array, Ints
+from ...types import Array, Bools, Ints
 from .biluo_decoding import decode
 from .biluo_gold import attributes, gold_tags, wrong_tags
 from .biluo_tags import UNKNOWN, from_tags, n_tags, spans_of
@@ -100,7 +100,7 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
         get_examples: GetExamples,
         *,
         nlp: Language | None = None,
-        labels: Iterable[str] | dict[str, Any] | None = None,
+        labels: Sequence[str] | dict[str, Any] | None = None,
     ) -> None:
         """Find the labels in the annotated examples, and give the model its shape.
 
@@ -135,14 +135,9 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return
-        values = attributes(docs, (ENT_IOB, ENT_TYPE, SENT_START, IS_SPACE))
-        iob, types = values[:, 0], values[:, 1]
         stops = np.cumsum([len(doc) for doc in docs])
-        last = np.append(values[1:, 2] == 1, True)
-        last[stops[stops > 0] - 1] = True
-        fixed = (iob == 1) | (iob == 3)
         flat = to_numpy(self.model.ops.xp.concatenate(scores))
-        tags = decode(flat.copy(), last=last, blank=values[:, 3].astype(bool), fixed=fixed)
+        tags, fixed, iob, types = _decoded(docs, flat)
         hashes = [self.vocab.strings.add(label) for label in self.labels]
         new_iob, new_types = from_tags(tags, hashes)
         found = np.stack([np.where(fixed, iob, new_iob), np.where(fixed, types, new_types)], axis=1)
@@ -172,7 +167,8 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
         """Cross entropy of the known tokens' tags, summed over tokens, and its gradient, [tokens, tags] each.
 
         The gradient is the softmax of the scores minus 1 at the gold tag, and zero where the tag is missing. Of a span
-        that is known to be no entity, the tag that would complete it is made less likely: -log(1 - p).
+        that is known to be no entity one tag is made less likely, -log(1 - p); `biluo_gold.wrong_tags` says which, and
+        that of several tokens a span is left alone unless the head finds it.
 
         Raises ConfigError for a label that the head does not know, or for a span that is gold and known to be wrong.
         """
@@ -188,21 +184,44 @@ class BiluoEntityRecognizer(AnnotatedOnly, TrainablePipe):
         d_flat[rows, columns] -= 1.0
         d_flat[xp.asarray(np.flatnonzero(gold == UNKNOWN))] = 0.0
         if self.incorrect_spans_key is not None:
-            best = to_numpy(flat.argmax(axis=1))
+            found, *_ = _decoded([eg.predicted for eg in examples], to_numpy(flat))
             wrong = wrong_tags(
-                examples, self.incorrect_spans_key, self.labels, gold, best, name=self.name
+                examples,
+                self.incorrect_spans_key,
+                self.labels,
+                gold,
+                found,
+                to_numpy(probabilities),
+                name=self.name,
             )
             for row, column in wrong:
-                p = probabilities[row]
-                odds = p[column] / xp.maximum(1.0 - p[column], _TINY)
-                loss -= xp.log(xp.maximum(1.0 - p[column], _TINY))
-                d_flat[row] -= odds * p
-                d_flat[row, column] += odds
+                # the gradient of log(sum exp(scores)) - log(sum of those of other tags), right for p next to 1 too
+                others = flat[row].copy()
+                others[column] = -xp.inf
+                top = others.max()
+                share = xp.exp(others - top)
+                log_others = top + xp.log(share.sum())
+                p = probabilities[row, column]
+                loss += xp.logaddexp(flat[row, column], log_others) - log_others
+                d_flat[row] -= p * share / share.sum()
+                d_flat[row, column] += p
         stops = np.cumsum([len(s) for s in scores])[:-1]
         return float(loss), xp.split(d_flat, stops.tolist())
 
 
-def _listed(labels: Iterable[str] | dict[str, Any]) -> list[str]:
+def _decoded(docs: Sequence[Doc], scores: Array) -> tuple[Ints, Bools, Array, Array]:
+    """[tokens] each: the best valid tags, which tokens' entities were there already, ENT_IOB and ENT_TYPE."""
+    values = attributes(docs, (ENT_IOB, ENT_TYPE, SENT_START, IS_SPACE))
+    iob, types = values[:, 0], values[:, 1]
+    stops = np.cumsum([len(doc) for doc in docs])
+    last = np.append(values[1:, 2] == 1, True)
+    last[stops[stops > 0] - 1] = True
+    fixed = (iob == 1) | (iob == 3)
+    tags = decode(scores.copy(), last=last, blank=values[:, 3].astype(bool), fixed=fixed)
+    return tags, fixed, iob, types
+
+
+def _listed(labels: Sequence[str] | dict[str, Any]) -> list[str]:
     """Labels from a list, or from the actions that spaCy's `ner` writes: `{"0": {"": 1}, "1": {"PERSON": 5}, ...}`."""
     if not isinstance(labels, dict):
         return list(labels)

@@ -1,6 +1,7 @@
 """Lemmatization for which an edit tree that is not among the labels is unknown, rather than the first label."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from spacy.errors import Errors
@@ -20,6 +21,9 @@ class MaskedEditTreeLemmatizer(AnnotatedOnly, EditTreeLemmatizer):
 
     Rare trees are pruned (`min_tree_freq`), and data may bring new ones. spaCy trains their tokens towards label 0,
     whichever tree that is. Here they have neither loss nor gradient, like tokens without a lemma.
+
+    spaCy does not know the label of any tree after loading, so that it trains all tokens towards label 0. Here labels
+    are known again.
     """
 
     needs = "lemmas"
@@ -54,3 +58,22 @@ class MaskedEditTreeLemmatizer(AnnotatedOnly, EditTreeLemmatizer):
         """As in spaCy, from annotated examples. Raises ConfigError if there are none."""
         examples = self.annotated_examples(get_examples, labels)
         super().initialize(examples, nlp=nlp, labels=labels)
+
+    def from_bytes(
+        self, bytes_data: bytes, *, exclude: Iterable[str] = ()
+    ) -> "MaskedEditTreeLemmatizer":
+        """As in spaCy."""
+        super().from_bytes(bytes_data, exclude=exclude)
+        self._know_labels()
+        return self
+
+    def from_disk(
+        self, path: str | Path, exclude: Iterable[str] = ()
+    ) -> "MaskedEditTreeLemmatizer":
+        """As in spaCy."""
+        super().from_disk(path, exclude=exclude)
+        self._know_labels()
+        return self
+
+    def _know_labels(self) -> None:
+        self.tree2label = {tree: label for label, tree in enumerate(self.cfg["labels"])}

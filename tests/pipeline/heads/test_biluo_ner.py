@@ -1,12 +1,13 @@
 """`biluo_ner` in the place of spaCy's `ner`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import spacy
+import srsly
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
@@ -193,6 +194,68 @@ def test_the_gradient_of_a_known_mistake_is_that_of_its_loss() -> None:
         assert found[0, column] == pytest.approx((losses[0] - losses[1]) / 2e-2, abs=1e-3)
 
 
+@pytest.mark.parametrize("margin", [5.0, 17.0, 20.0, 40.0, 120.0, 1000.0])
+def test_the_gradient_of_a_mistake_that_the_head_is_sure_of_is_exact(margin: float) -> None:
+    nlp, component = make("biluo_ner", annotated, incorrect_spans_key=KEY)
+    wrong = untrained(nlp, "Bob")
+    wrong.reference.set_ents([], default="missing")
+    wrong.reference.spans[KEY] = [Span(wrong.reference, 0, 1, "PERSON")]
+    scores = np.zeros((1, 1 + 4 * len(component.labels)), dtype="f4")
+    unit = 4 * (1 + component.labels.index("PERSON"))
+    scores[0, unit] = margin
+    others = scores.shape[1] - 1
+    p = 1 / (1 + others * np.exp(-margin))
+    loss, (d_scores,) = component.get_loss([wrong], [scores])
+    expected = np.full(scores.shape, -p / others)
+    expected[0, unit] = p
+    np.testing.assert_allclose(d_scores, expected, rtol=1e-5)
+    assert loss == pytest.approx(margin + np.log1p(others * np.exp(-margin)) - np.log(others), 1e-5)
+
+
+def test_a_mistake_is_unlearned_whose_last_tag_the_head_would_not_choose_by_itself() -> None:
+    nlp, component = make("biluo_ner", annotated, incorrect_spans_key=KEY)
+    wrong = untrained(nlp, "New York is")
+    wrong.reference.set_ents([], default="missing")
+    wrong.reference.spans[KEY] = [Span(wrong.reference, 0, 2, "GPE")]
+    begin = 1 + 4 * component.labels.index("GPE")
+    scores = np.zeros((3, 1 + 4 * len(component.labels)), dtype="f4")
+    scores[:, 0] = 5.0, 4.1, 5.0
+    scores[0, begin], scores[1, begin + 2] = 8.0, 4.0
+
+    def found() -> Sequence[Span]:
+        doc = nlp.make_doc("New York is")
+        component.set_annotations([doc], [scores])
+        return doc.ents
+
+    assert found()
+    for _ in range(100):
+        loss, (d_scores,) = component.get_loss([wrong], [scores])
+        assert loss > 0.0 or not found()
+        scores = scores - 0.1 * d_scores
+    assert not found()
+    assert scores[0].argmax() == 0 or scores[1].argmax() == 0
+
+
+@pytest.mark.parametrize("given", ["a list", "what spaCy's ner wrote"])
+def test_labels_of_the_initialize_block_reach_it_through_spacys_validation(
+    tmp_path: Path, given: str
+) -> None:
+    nlp = spacy.blank("xx")
+    labels: Any = ["GP", "PE"]  # two letters each, which could be taken for a dict's items
+    if given != "a list":
+        spacys = spacy.blank("xx")
+        spacys.add_pipe("ner")
+        spacys.initialize(lambda: annotated(spacys))
+        srsly.write_json(tmp_path / "ner.json", spacys.get_pipe("ner").label_data)  # type: ignore[attr-defined]
+        labels = {"@readers": "spacy.read_labels.v1", "path": str(tmp_path / "ner.json")}
+    model = head("biluo_ner", TOK2VEC)["model"]
+    nlp.add_pipe("biluo_ner", config={"model": model})
+    nlp.config["initialize"]["components"] = {"biluo_ner": {"labels": labels}}
+    nlp.initialize(lambda: annotated(nlp))
+    expected = ("GP", "PE") if given == "a list" else ("GPE", "PERSON")
+    assert tuple(sorted(nlp.get_pipe("biluo_ner").labels)) == expected  # type: ignore[attr-defined]
+
+
 def test_a_span_that_is_gold_and_a_mistake_is_refused() -> None:
     nlp, _ = make("biluo_ner", annotated, incorrect_spans_key=KEY)
     example = untrained(nlp, "Riga is far", ents=["B-GPE", "O", "O"])
@@ -209,6 +272,14 @@ def test_unannotated_documents_change_nothing() -> None:
         nlp.update([*others, *annotated(nlp)], sgd=Adam(0.05))
         both.append(component.model.to_bytes())
     assert both[0] == both[1]
+
+
+def test_a_copy_of_the_model_grows_by_itself() -> None:
+    _, component = make("biluo_ner", annotated)
+    copied = component.model.copy()
+    copied.attrs["resize_output"](copied, 13)
+    assert copied.get_ref("output_layer").get_dim("nO") == 13
+    assert component.model.get_ref("output_layer").get_dim("nO") == 9
 
 
 def test_a_label_that_is_added_later_is_learned_and_the_others_stay() -> None:

@@ -1,6 +1,10 @@
 """A lemma that no edit tree of the head gives does not train `masked_trainable_lemmatizer`."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+import spacy
 from spacy.language import Language
 from spacy.training import Example
 
@@ -44,4 +48,21 @@ def test_an_unseen_edit_tree_trains_like_a_missing_lemma() -> None:
     nlp, _ = make("masked_trainable_lemmatizer", common, min_tree_freq=1)
     missing = train(nlp, [*common(nlp), partly_unseen(nlp, "", "")])
     for a, b in zip(unseen, missing, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kept", ["disk", "bytes"])
+def test_a_loaded_head_trains_as_the_one_that_was_saved(tmp_path: Path, kept: str) -> None:
+    nlp, saved = make("masked_trainable_lemmatizer", common, min_tree_freq=1)
+    if kept == "disk":
+        nlp.to_disk(tmp_path)
+        other = spacy.load(tmp_path)
+    else:
+        other, _ = make("masked_trainable_lemmatizer", common, min_tree_freq=1)
+        other.get_pipe("masked_trainable_lemmatizer").tree2label.clear()  # type: ignore[attr-defined]
+        other.from_bytes(nlp.to_bytes())
+    expected_loss, expected = gradient(saved, common(nlp))
+    loss, found = gradient(other.get_pipe("masked_trainable_lemmatizer"), common(other))
+    assert loss == expected_loss > 0
+    for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)
