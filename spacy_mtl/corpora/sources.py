@@ -11,7 +11,6 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus, Example
 from spacy.training.corpus import walk_corpus
-from spacy.util import get_words_and_spaces
 
 from .. import errors
 from ..annotation import (
@@ -23,24 +22,13 @@ from ..annotation import (
     layers_of,
     unknown_labels,
 )
+from .records import from_record
 
 if TYPE_CHECKING:
     from .sampling import Mixer
 
 SOURCE_KEY = "spacy_mtl.source"  # in `user_data` of reference documents: the name of their source
 FILE_TYPES = (".spacy", ".jsonl")
-
-# What a line of JSON may have beside its text, and its type: the names that `Example.from_dict` takes
-_KINDS: dict[str, type] = {
-    **dict.fromkeys(("words", "spaces", "tags", "pos", "morphs", "lemmas"), list),
-    **dict.fromkeys(("heads", "deps", "sent_starts", "entities"), list),
-    **dict.fromkeys(("cats", "spans"), dict),
-}
-_OTHER_NAMES = (  # of the same, in older formats
-    *("ORTH", "SPACY", "TAG", "POS", "MORPH", "LEMMA", "HEAD", "DEP", "SENT_START", "ner", "ids"),
-    *("brackets", "links", "token_annotation", "doc_annotation"),
-)
-_NO_ANNOTATION = ("text", "meta")
 
 Reader = Callable[[Language], Iterable[Example]]
 
@@ -280,60 +268,7 @@ def _from_jsonl(name: str, file: Path, place: str, nlp: Language) -> Iterator[Do
                 continue
             try:
                 record = srsly.json_loads(raw.decode("utf-8-sig" if number == 1 else "utf8"))
-                doc = _from_record(record, nlp)
+                doc = from_record(record, nlp)
             except Exception as error:  # bad UTF-8, bad JSON, annotation that does not fit the text
                 raise errors.unreadable(name, f"{place}, line {number}", reason=error) from error
             yield doc
-
-
-def _from_record(record: Any, nlp: Language) -> Doc:
-    """A line of JSON: `text`, and annotation under the names that `Example.from_dict` takes; null is missing."""
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise ValueError('expected an object with "text"')
-    text = record["text"]
-    annotation = {k: v for k, v in record.items() if k not in _NO_ANNOTATION and v is not None}
-    for key, value in annotation.items():
-        if key not in _KINDS and key not in _OTHER_NAMES:
-            known = ", ".join((*_KINDS, "meta"))
-            raise ValueError(
-                f"`{key}` is not the name of any annotation; there are {known}. Prodigy's "
-                "`data-to-spacy` makes `.spacy` files of its own lines"
-            )
-        if not isinstance(value, _KINDS.get(key, object)):
-            need = "an object" if _KINDS[key] is dict else "a list"
-            raise ValueError(f"expected {need} in `{key}`, got `{repr(value)[:80]}`")
-    words, spaces = annotation.pop("words", None), annotation.pop("spaces", None)
-    doc = nlp.make_doc(text) if words is None else _tokenized(text, words, spaces, nlp)
-    if "entities" in annotation:
-        annotation["entities"] = _checked_spans(annotation["entities"], text)
-    if "spans" in annotation:
-        groups = annotation["spans"].items()
-        annotation["spans"] = {key: _checked_spans(group, text) for key, group in groups}
-    for label, score in annotation.get("cats", {}).items():
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise ValueError(f"expected a score from 0 to 1 for category `{label}`, got `{score}`")
-    return Example.from_dict(doc, annotation).reference
-
-
-def _tokenized(text: str, words: list[str], spaces: list[bool] | None, nlp: Language) -> Doc:
-    """The text in the tokens of the record. Raises ValueError if they do not add up to it."""
-    if spaces is None:
-        found, spaces = get_words_and_spaces(words, text)
-        if found != words:
-            raise ValueError("expected `spaces`, since there is more than one space between words")
-    doc = Doc(nlp.vocab, words=words, spaces=spaces)
-    if doc.text != text:
-        raise ValueError(f"expected words that make up the text, got `{doc.text}`")
-    return doc
-
-
-def _checked_spans(spans: Any, text: str) -> list[tuple[Any, ...]]:
-    """(start, end, label, ...) in characters. Raises ValueError for a span outside the text."""
-    checked = []
-    for span in spans:
-        match span:
-            case [int(start), int(end), str(), *_] if 0 <= start < end <= len(text):
-                checked.append(tuple(span))
-            case _:
-                raise ValueError(f"expected [start, end, label] inside the text, got {span}")
-    return checked

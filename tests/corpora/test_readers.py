@@ -10,6 +10,7 @@ import pytest
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
+from spacy.training import Example
 
 from spacy_mtl.annotation import count_units
 from spacy_mtl.corpora.readers import MultiCorpus
@@ -364,6 +365,33 @@ def test_a_bad_line_of_json_is_named_with_its_place(
         ('{"text": "Anna", "spans": [{"start": 0}]}', r"expected an object in `spans`, got"),
         ('{"text": "Anna", "cats": ["A"]}', r"expected an object in `cats`, got `\['A'\]`"),
         ('{"text": "Anna", "tags": "NNP"}', r"expected a list in `tags`, got `'NNP'`"),
+        ('{"text": "Anna", "pos": ["propn"]}', r"`propn` in `pos` is no part of speech.*`PROPN`"),
+        ('{"text": "Anna", "entities": [[0, 4, " "]]}', r"expected a label, got \[0, 4, ' '\]"),
+        ('{"text": "Anna", "entities": [[0, 4, "A", "Q1"]]}', r"expected \[start, end, label\] in"),
+        ('{"text": "Anna", "ner": ["PER"]}', r"expected tags such as `B-PER`.* got `PER`"),
+        ('{"text": "Anna", "ner": ["O", "O"]}', r"expected a tag for each of 1 tokens.* got 2"),
+        (
+            '{"text": "Anna B", "ner": ["B-A", "U-A"]}',
+            r"expected BILUO or IOB.* got `U-A` after `B-A`",
+        ),
+        (
+            '{"text": "Anna B", "ner": ["B-A", "L-B"]}',
+            r"expected BILUO or IOB.* got `L-B` after `B-A`",
+        ),
+        ('{"text": "Anna", "cats": {"": 1}}', r"expected a name for each category"),
+        ('{"text": "Anna", "sent_starts": ["true"]}', r"expected true, false or null in `sent_"),
+        ('{"text": "Anna", "sent_starts": [2]}', r"expected true, false or null in `sent_starts`"),
+        ('{"text": "Anna", "links": {"0,4": {"Q": 1}}}', r"`links` cannot be written in JSON"),
+        (
+            '{"text": "Anna", "spans": {"sc": [[0, 3, "A"]]}}',
+            r".*`spans.sc` does not begin.*`Anna`",
+        ),
+        ('{"text": "Anna", "spans": {"sc": [[0, 4, ""]]}}', r"expected a label, got"),
+        ('{"text": "Anna", "tags": ["A"], "TAG": ["B"]}', r"`tags` and `TAG` are the same"),
+        ('{"text": "Anna", "doc_annotation": ["A"]}', r"expected an object in `doc_annotation`"),
+        ('{"text": "Anna", "doc_annotation": {"cats": {"A": 7}}}', r"expected a score from 0 to 1"),
+        ('{"text": "Anna", "doc_annotation": {"entities": [[0, 9, "A"]]}}', r"expected .* inside"),
+        ('{"text": "Anna", "ORTH": ["Bob"]}', r".*mismatched text 'Anna'"),
     ],
 )
 def test_a_bad_line_of_json_is_told_what_it_should_have(
@@ -372,6 +400,49 @@ def test_a_bad_line_of_json_is_told_what_it_should_have(
     path = write_jsonl(tmp_path / "a.jsonl", [line])
     with pytest.raises(CorpusError, match=rf"line 1: {said}.*\. Correct or replace the file"):
         read(nlp, {"news": {"path": path}})
+
+
+@pytest.mark.parametrize("name", ["ner", "entities"])
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        (["B-PER", "I-PER", "O", "B-LOC"], ["B-PER", "L-PER", "O", "U-LOC"]),
+        (["I-PER", "I-PER", "O", "I-LOC"], ["B-PER", "L-PER", "O", "U-LOC"]),
+        (["B-PER", "L-PER", "O", "U-LOC"], ["B-PER", "L-PER", "O", "U-LOC"]),
+        (["B-PER", None, "-", "B-LOC"], ["U-PER", "-", "-", "U-LOC"]),
+        (["O", "O", "O", "O"], ["O", "O", "O", "O"]),
+        ([None, None, None, None], ["-", "-", "-", "-"]),
+    ],
+)
+def test_entities_may_be_iob_and_biluo_tags(
+    nlp: Language, tmp_path: Path, name: str, tags: list[str | None], found: list[str]
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "Anna Smith likes Riga", name: tags}])
+    (example,) = read(nlp, {"news": {"path": path}})
+    assert example.get_aligned_ner() == [None if tag == "-" else tag for tag in found]
+
+
+def test_what_spacys_examples_write_is_read_again(nlp: Language, tmp_path: Path) -> None:
+    doc = nlp.make_doc("Anna likes Riga. Bob does not.")
+    given = Example.from_dict(
+        doc,
+        {
+            "tags": ["NNP", "VBZ", "NNP", ".", "NNP", "VBZ", "RB", "."],
+            "pos": ["PROPN", "VERB", "PROPN", "PUNCT", "PROPN", "AUX", "PART", "PUNCT"],
+            "sent_starts": [True, None, None, None, True, None, None, None],
+            "entities": [[0, 4, "PERSON"], [11, 15, "GPE"]],
+            "cats": {"NEWS": 1.0, "TALE": 0.0},
+            "spans": {"sc": [[0, 10, "A"], [5, 15, "B"]]},
+        },
+    ).reference
+    record = {"text": doc.text, **Example(doc, given).to_dict()}
+    path = write_jsonl(tmp_path / "a.jsonl", [record])
+    (example,) = read(nlp, {"news": {"path": path}})
+    found = example.reference
+    for attribute in ("tag_", "pos_", "is_sent_start", "ent_iob_", "ent_type_"):
+        assert [getattr(t, attribute) for t in found] == [getattr(t, attribute) for t in given]
+    assert found.cats == given.cats
+    assert [(s.start, s.end, s.label_) for s in found.spans["sc"]] == [(0, 2, "A"), (1, 3, "B")]
 
 
 def test_null_is_missing_and_a_byte_order_mark_is_no_text(nlp: Language, tmp_path: Path) -> None:
