@@ -107,6 +107,7 @@ class GradientMeter:
         # [2, N, N] averages: of cosines at the tokens, and of whether there is one
         self.shared: Array = np.zeros((2, 0, 0), dtype="f")
 
+    @np.errstate(invalid="ignore")  # `Pull.read` tells whose gradient is not finite
     def measure(
         self,
         slots: Slots,

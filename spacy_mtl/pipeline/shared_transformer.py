@@ -1,5 +1,6 @@
 """The component that reads each document once, for all heads, and steps once for all their gradients."""
 
+import math
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import srsly
 from spacy import util
 from spacy.language import Language
@@ -583,6 +585,7 @@ class SharedTransformer(TrainablePipe):
             neighbours.forget(listener)
         if self.whole is not None:
             self.whole.rescale(batch.buffer.slots)
+        slots = dict(batch.buffer.slots)
         try:
             gradient = batch.close(self._weigh(batch))
         except BaseException:  # half of a backward pass must not get into the next step
@@ -592,8 +595,13 @@ class SharedTransformer(TrainablePipe):
         finally:
             self.shim.release()
         if gradient is not None:
-            so_far = self._losses.get(self.name, 0.0)
-            self._losses[self.name] = so_far + self._squared_norm(gradient)
+            squared = self._squared_norm(gradient)
+            if not math.isfinite(squared):
+                self._deferred = None
+                self.shim.drop_gradients()
+                bad = [t for t, g in sorted(slots.items()) if not bool(np.isfinite(g).all())]
+                raise errors.gradient_not_finite(bad or sorted(slots))
+            self._losses[self.name] = self._losses.get(self.name, 0.0) + squared
 
     def _forget(self) -> None:
         """Drop the current batch and a deferred step: other weights are about to be loaded."""

@@ -24,6 +24,7 @@ from spacy_mtl.errors import CheckpointError, ConfigError, GradientError
 from spacy_mtl.pipeline.balance import GradientBalance, GradientMeter, Pull
 from spacy_mtl.pipeline.batch import SharedBatch
 from spacy_mtl.pipeline.diagnostics import GradientLog
+from spacy_mtl.pipeline.gradient_buffer import GradientBuffer
 from spacy_mtl.pipeline.statistics import TaskCount, TaskStatistics
 from spacy_mtl.registry import balancers
 
@@ -455,6 +456,28 @@ def test_a_loss_that_is_not_finite_is_named() -> None:
     with pytest.raises(GradientError, match=r"The loss of `b` is not finite.*Lower the learning"):
         GradientBalance(BALANCERS["DWA"](), meter).weigh(("a", "b"), counts, pull)
     GradientBalance(BALANCERS["NormEqual"](), meter).weigh(("a", "b"), counts, pull)
+
+
+@pytest.mark.parametrize("balancer", [None, "Static", "NormEqual"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_is_named_and_changes_nothing(
+    encoder_path: Path, balancer: str | None, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = make(encoder_path, None if balancer is None else named(balancer))
+    add = GradientBuffer.add
+
+    def add_bad(self: GradientBuffer, task: str, gradients: Any, docs: Any, factor: float) -> None:
+        add(self, task, gradients, docs, factor)
+        if task == "tagger":
+            self.slots[task][0, 0] = value
+
+    train(nlp, 2, plain_sgd())
+    before = weights(nlp)
+    monkeypatch.setattr(GradientBuffer, "add", add_bad)
+    with pytest.raises(GradientError, match=r"The gradient that `tagger` sent .* not finite"):
+        train(nlp, 2, plain_sgd())
+    for name, value_before in before.items():
+        np.testing.assert_array_equal(weights(nlp)[name], value_before)
 
 
 def test_a_damaged_state_is_named(encoder_path: Path, tmp_path: Path) -> None:
