@@ -11,7 +11,8 @@ from . import errors
 from .cli.options import OVERRIDES, CodePath, ConfigPath
 
 OutputPath = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder for the trained pipelines.")
+    Path | None,
+    typer.Option("--output", "-o", file_okay=False, help="Folder for the trained pipelines."),
 ]
 Gpu = Annotated[bool, typer.Option("--gpu", help="Give each process a GPU of its machine.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output.")]

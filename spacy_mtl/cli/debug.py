@@ -13,7 +13,7 @@ from spacy.schemas import ConfigSchemaInit, ConfigSchemaTraining
 from wasabi import Printer
 
 from . import app
-from .options import OVERRIDES, CodePath, ConfigPath
+from .options import OVERRIDES, CodePath, ConfigPath, prepare_file
 
 
 @app.command("debug", context_settings=OVERRIDES)
@@ -30,6 +30,8 @@ def debug_command(
     Exits with 1 if the training cannot do what the config asks.
     """
     overrides = parse_config_overrides(ctx.args)
+    if output is not None:
+        prepare_file(output)
     import_code(code_path)
     from ..errors import ConfigError, CorpusError
 
@@ -45,7 +47,6 @@ def debug_command(
         printer.fail(f"The training cannot begin: {error}", exits=1)
     print_report(report, printer)
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
         srsly.write_json(output, report)
     if any(finding["level"] == "error" for finding in report["findings"]):
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from spacy.cli._util import import_code, setup_gpu
 from wasabi import Printer
 
 from . import app
-from .options import CodePath, GpuId
+from .options import CodePath, GpuId, prepare_file
 
 
 def _file(*names: str, what: str) -> Any:
@@ -51,10 +51,11 @@ def report_command(
     """Write one HTML page that needs no network: curves, gradients, sources, transfer, confusions and errors."""
     from ..errors import CheckpointError, ConfigError, ReportError
 
+    page = output or run / "report.html"
+    prepare_file(page)
     import_code(code_path)
     setup_gpu(use_gpu, silent=True)
     printer = Printer()
-    page = output or run / "report.html"
     try:
         warnings = write_report(
             run, page, log=log, steps=steps, transfer=transfer, limit=limit, n_examples=examples

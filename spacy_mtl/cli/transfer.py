@@ -11,7 +11,7 @@ from spacy.cli._util import import_code, parse_config_overrides, setup_gpu, show
 from wasabi import Printer
 
 from . import app
-from .options import OVERRIDES, CodePath, ConfigPath, GpuId
+from .options import OVERRIDES, CodePath, ConfigPath, GpuId, prepare_file
 
 if TYPE_CHECKING:
     from ..balancing import Balancer
@@ -31,7 +31,10 @@ def transfer_command(
     ctx: typer.Context,
     config_path: ConfigPath,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for finished runs and transfer.json.")
+        Path,
+        typer.Option(
+            "--output", "-o", file_okay=False, help="Folder for finished runs and transfer.json."
+        ),
     ] = Path("transfer"),
     steps: Annotated[
         int,
@@ -61,6 +64,9 @@ def transfer_command(
     Finished runs are kept in the output folder: an interrupted command goes on where it was.
     """
     overrides = parse_config_overrides(ctx.args)
+    from ..transfer.training import REPORT
+
+    prepare_file(output / REPORT)
     import_code(code_path)
     setup_gpu(use_gpu)
     printer = Printer()
@@ -92,8 +98,6 @@ def transfer_command(
         printer.fail(str(error), exits=1)
     except OSError as error:
         printer.fail(file_not_read(error, config=config_path), exits=1)
-    from ..transfer.training import REPORT
-
     srsly.write_json(output / REPORT, report)
     print_report(report, printer)
     written = output / REPORT
@@ -441,6 +445,13 @@ def _print_advice(report: dict[str, Any], printer: Printer) -> None:
         printer.good(f"Judged by what the pairs have shown, train {advice}")
     else:
         printer.info(f"As no pair has shown a difference, larger groups cost least; train {advice}")
+    for d in report["differences"]:
+        advised = d["group"] in report["groups"]
+        if advised and d["verdict"] != "loses" and all(gain < 0 for gain in d["gains"]):
+            printer.warn(
+                f"`{d['task']}` lost in every seed in {' + '.join(d['group'])}, {-d['mean']:.2f} points in the mean, "
+                f"which {report['seeds']} seeds do not prove: train more seeds before you rely on it"
+            )
 
 
 def _named(group: Any, heads: list[str]) -> str:

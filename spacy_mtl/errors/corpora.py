@@ -73,12 +73,13 @@ def unreadable(source: str, place: str, *, reason: object) -> CorpusError:
 def empty_source(source: str, path: str, *, max_length: int = 0) -> CorpusError:
     if max_length:
         return CorpusError(
-            f"Source `{source}` (`{path}`) holds no documents, or `sources.{source}.max_length = {max_length}` leaves "
-            "out all of them: those without sentence boundaries, and sentences, of so many tokens. Raise it, or "
-            f"correct `sources.{source}.path`."
+            f"Source `{source}` (`{path}`) holds no documents with text, or `sources.{source}.max_length = "
+            f"{max_length}` leaves out all of them: those without sentence boundaries, and sentences, of so many "
+            f"tokens. Raise it, or correct `sources.{source}.path`."
         )
     return CorpusError(
-        f"Source `{source}` (`{path}`) holds no documents. Correct `sources.{source}.path`, or take the source out."
+        f"Source `{source}` (`{path}`) holds no documents with text. Correct `sources.{source}.path`, or take the "
+        "source out."
     )
 
 

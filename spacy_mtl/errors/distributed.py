@@ -34,14 +34,14 @@ def ranks_missing(ranks: Iterable[int], *, seconds: float) -> DistributedError:
 def rank_died(rank: int, *, host: str, pid: int) -> str:
     return (
         f"Rank {rank} (process {pid} on `{host}`) has died without a word: killed, out of memory, or its machine is "
-        "gone. The training ends. `--resume` goes on from the last checkpoint."
+        "gone. The training ends. `--resume` goes on from the last checkpoint, if one was written."
     )
 
 
 def rank_failed(rank: int, *, host: str, pid: int, reason: object) -> str:
     return (
-        f"Rank {rank} (process {pid} on `{host}`) has failed: {reason} The training ends. `--resume` goes on from the "
-        "last checkpoint."
+        f"Rank {rank} (process {pid} on `{host}`) has failed: {reason} The training ends. Once that is mended, "
+        "`--resume` goes on from the last checkpoint, if one was written."
     )
 
 

@@ -10,9 +10,11 @@ from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 from thinc.api import Config
 from typer.testing import CliRunner
+from wasabi import Printer
 
 import spacy_mtl.transfer.training as training_module
 from spacy_mtl.cli import app
+from spacy_mtl.cli.transfer import print_report
 from spacy_mtl.errors import ConfigError
 from spacy_mtl.transfer.plan import Run, config_for, plan_runs
 from spacy_mtl.transfer.training import compared_heads, with_budget, with_sources
@@ -180,6 +182,24 @@ def test_the_updates_that_are_told_are_those_that_were_made(
     monkeypatch.setattr(Language, "update", lambda *a, **k: [made.append(1), update(*a, **k)][1])
     _, report = run(config_path, tmp_path, "--steps", "4", "--quick")
     assert [r["updates"] for r in report["runs"]] == [len(made)]
+
+
+@pytest.mark.parametrize(("second", "warned"), [(-13.7, True), (2.0, False)])
+def test_a_loss_in_every_seed_of_what_is_advised_is_told_though_not_proved(
+    capsys: pytest.CaptureFixture[str], second: float, warned: bool
+) -> None:
+    difference = {
+        **{"task": "textcat", "group": ["tagger", "textcat"], "gains": [-59.8, second, -14.4]},
+        **{"mean": -29.3, "spread": 26.4, "p": 1.0, "verdict": "", "feared": False},
+    }
+    report = {
+        **{"heads": ["tagger", "textcat"], "runs": [], "seeds": 3, "agreement": None},
+        **{"differences": [difference], "cosines": {}, "affinity": {}, "affinity_unknown": []},
+        **{"groups": [["tagger", "textcat"]], "groups_from": "pairs", "cosines_of": ""},
+    }
+    print_report(report, Printer(no_print=False, pretty=False))
+    said = "`textcat` lost in every seed in tagger + textcat, 29.30 points in the mean"
+    assert (said in " ".join(capsys.readouterr().out.split())) == warned
 
 
 def test_each_run_has_a_name_of_its_own() -> None:
