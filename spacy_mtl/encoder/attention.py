@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .. import errors
-from ..types import Bools, MicroBatch
+from ..types import Bools, Ints, MicroBatch
 from .layers import is_checkpointed
 from .packed import compiled_rows
 
@@ -116,13 +116,16 @@ class FlatRow:
         """multiple: see `Group.of`. compiles: see `compiled_rows`."""
         inside = [_inside(batch) for batch in batches]
         ids = [batch.ids[kept] for batch, kept in zip(batches, inside, strict=True)]
-        positions = [kept.nonzero()[1] for kept in inside]
+        first = _first_position(model)
+        positions = [
+            _positions(batch, kept, first) for batch, kept in zip(batches, inside, strict=True)
+        ]
         n_rows = sum(map(len, ids))
         over = compiled_rows(n_rows, device, compiles=compiles) - n_rows
         row, places = (
             np.concatenate([*parts, parts[-1][-1:].repeat(over)]) for parts in (ids, positions)
         )
-        places += _first_position(model)
+        places += first
         moved = [torch.from_numpy(x).to(device, non_blocking=True) for x in (row, places)]
         if len(inside) == len(inside[0]) == 1:
             groups = [Group.alone(n_rows, over, device, multiple=multiple)]
@@ -175,6 +178,19 @@ def encode_flat(
 def _inside(batch: MicroBatch) -> Bools:
     """[rows, longest] false for padding."""
     return np.arange(batch.ids.shape[1])[None, :] < batch.lengths[:, None]
+
+
+def _positions(batch: MicroBatch, kept: Bools, first: int) -> Ints:
+    """Places of the wordpieces that are kept in their windows.
+
+    RoBERTa's, whose positions start behind the padding's id, leave out what is padding by its id: the text `<pad>`.
+    """
+    padding = kept & (batch.ids == first - 1)
+    if not first or not padding.any():
+        return kept.nonzero()[1]
+    places = np.where(padding, -1, np.cumsum(kept & ~padding, axis=1) - 1)
+    found: Ints = places[kept]
+    return found
 
 
 def _first_position(model: PreTrainedModel) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -27,6 +28,9 @@ FORMAT = 1
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Windows does not let a file be replaced while it is mapped: a loaded pipeline could not be saved to its own folder.
 CAN_MAP = os.name == "posix"
+
+# Buffers that follow from the config; versions of transformers differ in whether they are stored
+_COMPUTED = ("inv_freq", "position_ids")
 
 Content = bytes | Path  # of a file; or where it lies, to be mapped into memory
 
@@ -79,7 +83,8 @@ def from_files(
         raise
     except Exception as error:  # whatever Hugging Face makes of a config that is not one
         raise CheckpointError(f"`{where}{CONFIG}` cannot be used: {error}") from error
-    _fill(model, read_weights(files[WEIGHTS], file=where + WEIGHTS), file=where + WEIGHTS)
+    weights = read_weights(files[WEIGHTS], file=where + WEIGHTS)
+    _fill(model, weights, file=where + WEIGHTS, version=_version(config))
     others = (CONFIG, WEIGHTS, MANIFEST, OPTIMIZER_FILE)
     tokenizer_files = {k: _in_memory(v) for k, v in files.items() if k not in others}
     try:
@@ -200,9 +205,27 @@ def read_weights(content: Content, *, file: str) -> dict[str, Tensor]:
         raise damaged(file, f"is not a safetensors file ({error})") from error
 
 
-def _fill(model: torch.nn.Module, weights: dict[str, Tensor], *, file: str) -> None:
+def _version(config: bytes) -> str | None:
+    """The version of transformers that wrote a config."""
+    found = json.loads(config).get("transformers_version")
+    return found if isinstance(found, str) else None
+
+
+def _fill(
+    model: torch.nn.Module, weights: dict[str, Tensor], *, file: str, version: str | None
+) -> None:
+    """version: of transformers that has written the file."""
     own = model.state_dict()
+    computed = {name for name, _ in model.named_buffers() if name.endswith(_COMPUTED)}
+    weights = {n: t for n, t in weights.items() if n in own or not n.endswith(_COMPUTED)}
+    own = {n: t for n, t in own.items() if n in weights or n not in computed}
     wrong = [n for n, t in weights.items() if n not in own or own[n].shape != t.shape]
+    if wrong and version not in (None, transformers.__version__):
+        raise CheckpointError(
+            f"`{file}` was written with transformers {version}, and what is installed, {transformers.__version__}, has "
+            f"no place for its tensor `{wrong[0]}`. Install transformers {version}, and look for `{wrong[0]}` in the "
+            "changes of the model since then."
+        )
     if wrong:
         raise damaged(file, f"does not fit {CONFIG}: unexpected tensor `{wrong[0]}`")
     filled = {own[name].data_ptr() for name in weights}
@@ -210,7 +233,7 @@ def _fill(model: torch.nn.Module, weights: dict[str, Tensor], *, file: str) -> N
     if lacking:
         raise damaged(file, f"lacks the tensor `{lacking[0]}`")
     # Taken as they are, unless some of them stand for several parameters, which would come apart.
-    complete = len(weights) == len(own)
+    complete = len(weights) == len(model.state_dict())
     model.load_state_dict(weights, strict=False, assign=complete)
 
 

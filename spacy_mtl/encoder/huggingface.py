@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
@@ -38,6 +39,21 @@ _CODE_KEYS = (
 )
 _CODE_KEY_PARTS = ("attn_implementation", "experts_implementation")
 _PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash")
+
+
+# transformers 5 would compute what it does not store, such as a scale, in the precision of the file
+_IN_FP32: dict[str, Any] = (
+    {"dtype": torch.float32} if int(transformers.__version__.split(".")[0]) >= 5 else {}
+)
+# What transformers 4 calls the settings of rotary positions, by the kind of attention
+_OLDER_ROPE = {
+    "": {
+        "rope_theta": ("rotary_emb_base", "rope_theta"),
+        "partial_rotary_factor": ("rotary_pct", "partial_rotary_factor"),
+    },
+    "full_attention": {"rope_theta": ("global_rope_theta", "rope_theta")},
+    "sliding_attention": {"rope_theta": ("local_rope_theta", "rope_local_base_freq")},
+}
 
 
 @dataclass
@@ -87,6 +103,7 @@ def load_pretrained(
                 trust_remote_code=False,
                 output_loading_info=True,
                 **_without_pooler(cls),
+                **_IN_FP32,
             )
             tokenizer = AutoTokenizer.from_pretrained(
                 name, **{**tokenizer_config, "use_fast": True, "trust_remote_code": False}
@@ -104,12 +121,24 @@ def load_pretrained(
             raise no_fast_tokenizer(name, key="model.name")
         if not _has_files(name, tokenizer):
             raise cannot_load(name, key="model.name", reason="it has no tokenizer files.")
-        n_ids, n_vectors = len(tokenizer), model.get_input_embeddings().num_embeddings
+        n_ids, n_vectors = len(tokenizer), _n_vectors(model)
+        if n_vectors is None:
+            reason = f"`{cls.__name__}` has no table of wordpieces."
+            raise cannot_load(name, key="model.name", reason=reason)
         if n_ids > n_vectors:
             reason = f"its tokenizer has {n_ids} entries, its embeddings have {n_vectors}."
             raise cannot_load(name, key="model.name", reason=reason)
         files = _tokenizer_files(tokenizer)
     return assemble(model.float(), files)
+
+
+def _n_vectors(model: PreTrainedModel) -> int | None:
+    """Rows of the table of wordpieces; None for a model that reads something else, such as characters."""
+    try:
+        weight = model.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError):
+        return None
+    return int(weight.shape[0])
 
 
 def _check_overrides(config: PretrainedConfig, overrides: dict[str, Any]) -> None:
@@ -161,13 +190,54 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
     model_type = values.pop("model_type", None)
     if not isinstance(model_type, str):
         raise ValueError("its config.json has no `model_type`.")
+    if isinstance(values.get("pruned_heads"), dict):  # JSON has no numbers for keys
+        values["pruned_heads"] = {int(k): heads for k, heads in values["pruned_heads"].items()}
     try:
+        if isinstance(values.get("rope_parameters"), dict):
+            values = with_older_rope(values, AutoConfig.for_model(model_type))
         return AutoConfig.for_model(model_type, **values)
+    except UnknownPositionsError:
+        raise
     except ValueError as error:
         raise ValueError(
             f"its `model_type` is `{model_type}`, which the installed transformers "
             f"{transformers.__version__} does not know."
         ) from error
+
+
+class UnknownPositionsError(ValueError):
+    """The installed transformers would compute other positions than the model was trained with."""
+
+
+def with_older_rope(values: dict[str, Any], known: PretrainedConfig) -> dict[str, Any]:
+    """Rotary positions as transformers 4 reads them, of a config.json that transformers 5 has written.
+
+    known: a config of that type with the defaults of the installed version, which ignores what it does not know.
+    Raises UnknownPositionsError for what transformers 4 cannot be told.
+    """
+    rope = values["rope_parameters"]
+    if hasattr(known, "rope_parameters"):
+        return values
+    kinds = rope if any(isinstance(v, dict) for v in rope.values()) else {"": rope}
+    older: dict[str, Any] = {}
+    for kind, settings in kinds.items():
+        names = _OLDER_ROPE.get(kind, {})
+        rest = {k: v for k, v in (settings or {}).items() if k not in names}
+        if rest.get("rope_type", "default") != "default":
+            older["rope_scaling"], rest = rest, {}
+        given = {k: v for k, v in (settings or {}).items() if k in names}
+        for key, value in given.items():
+            found = [name for name in names[key] if hasattr(known, name)]
+            older.update({found[0]: value} if found else {key: value})
+        rest.pop("rope_type", None)
+        older.update(rest)
+    unknown = [key for key in older if not hasattr(known, key)]
+    if unknown:
+        raise UnknownPositionsError(
+            f"its `rope_parameters` have `{unknown[0]}`, which transformers {transformers.__version__} does not know "
+            f"of a `{known.model_type}`; transformers 5 does."
+        )
+    return {**{k: v for k, v in values.items() if k != "rope_parameters"}, **older}
 
 
 def strip_code_keys(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,24 +5,45 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import bad_setting
+from ..errors import bad_setting, no_checkpoints, no_layers
 
 
 def find_layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of layers: the first list of modules as long as the config says."""
+    """The stack of layers: the first list of modules as long as the config says.
+
+    Raises ConfigError for a model that has none, such as ALBERT, whose layers share their weights.
+    """
+    return _stacks(model)[0]
+
+
+def _stacks(model: nn.Module) -> list[nn.ModuleList]:
+    """The stack of layers, and those beside it: XLM has one of attentions, one of feed-forward layers."""
     depth = getattr(model.config, "num_hidden_layers", None)
-    for module in model.modules():
+    found: dict[str, list[nn.ModuleList]] = {}
+    for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return module
-    raise ValueError(f"`{type(model).__name__}` has no list of {depth} layers.")
+            found.setdefault(name.rpartition(".")[0], []).append(module)
+    for beside in found.values():
+        return beside
+    raise no_layers(type(model).__name__, depth=depth)
 
 
 def depths(model: nn.Module) -> dict[str, int]:
-    """Depth of each parameter by name: 0 for embeddings, 1 to n for the layers, n + 1 for what follows them."""
-    layers = find_layers(model)
-    in_layer = {id(p): i for i, layer in enumerate(layers, 1) for p in layer.parameters()}
-    embedding = {id(p) for module in _embeddings(model, layers) for p in module.parameters()}
-    last = len(layers) + 1
+    """Depth of each parameter by name: 0 for embeddings, 1 to n for the layers, n + 1 for what follows them.
+
+    Raises ConfigError for a model without a stack of layers.
+    """
+    stacks = _stacks(model)
+    in_layer = {
+        id(p): i
+        for layers in stacks
+        for i, layer in enumerate(layers, 1)
+        for p in layer.parameters()
+    }
+    embedding = {id(p) for module in _embeddings(model) for p in module.parameters()} - set(
+        in_layer
+    )
+    last = len(stacks[0]) + 1
     return {
         name: 0 if id(p) in embedding else in_layer.get(id(p), last)
         for name, p in model.named_parameters()
@@ -31,13 +52,19 @@ def depths(model: nn.Module) -> dict[str, int]:
 
 def freeze(model: nn.Module, *, layers: int | str, embeddings: bool) -> None:
     """Stop training the first `layers` layers (`"all"`: the whole encoder) and, if asked, the embeddings."""
-    check_freeze_layers(layers, n_layers=len(find_layers(model)))
-    depth = depths(model)
-    for name, parameter in model.named_parameters():
-        frozen = layers == "all" or (embeddings and depth[name] == 0)
-        if layers != "all" and 1 <= depth[name] <= int(layers):
-            frozen = True
-        parameter.requires_grad_(not frozen)
+    check_freeze_layers(layers, n_layers=getattr(model.config, "num_hidden_layers", None))
+    if layers == "all":
+        model.requires_grad_(False)
+        return
+    model.requires_grad_(True)
+    if embeddings:
+        for module in _embeddings(model):
+            module.requires_grad_(False)
+    if layers != 0:
+        depth = depths(model)
+        for name, parameter in model.named_parameters():
+            if 1 <= depth[name] <= int(layers):
+                parameter.requires_grad_(False)
 
 
 def check_freeze_layers(layers: int | str, *, n_layers: int | None = None) -> None:
@@ -52,9 +79,14 @@ def check_freeze_layers(layers: int | str, *, n_layers: int | None = None) -> No
 
 
 def checkpoint_layers(model: nn.Module) -> None:
-    """Let the backward pass compute each layer's activations again instead of keeping them."""
+    """Let the backward pass compute each layer's activations again instead of keeping them.
+
+    Raises ConfigError for a model that cannot do that.
+    """
     new = "activation_checkpointing_enable"  # its name in transformers 5
     enable: Any = getattr(model, new if hasattr(model, new) else "gradient_checkpointing_enable")
+    if not getattr(model, "supports_gradient_checkpointing", True):
+        raise no_checkpoints(type(model).__name__)
     enable({"use_reentrant": False})
     if hasattr(
         model, "_require_grads_hooks"
@@ -70,14 +102,23 @@ def is_checkpointed(model: nn.Module) -> bool:
     return bool(getattr(model, new if hasattr(model, new) else old, False))
 
 
-def _embeddings(model: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
-    """Modules named after embeddings, and embedding tables, that are not inside a layer."""
-    inside = {id(module) for module in layers.modules()}
+def _embeddings(model: nn.Module) -> list[nn.Module]:
+    """Modules named after embeddings, and embedding tables, that are not inside a layer.
+
+    DeBERTa's table of relative positions is not among them: each layer reads it, none of the text does.
+    """
+    inside = {
+        id(inner)
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList)
+        for inner in module.modules()
+    }
     found = []
     for name, module in model.named_modules():
         leaf = name.rsplit(".", 1)[-1]
         named = leaf in ("embeddings", "embed_tokens", "embeddings_project", "shared")
-        if named and id(module) not in inside:
+        table = isinstance(module, nn.Embedding) and leaf != "rel_embeddings"
+        if (named or table) and id(module) not in inside:
             found.append(module)
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ConfigError, not_one_of
+from ..errors import ConfigError, not_one_of, only_in_fp32
 from ..types import PRECISIONS
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,16 +45,28 @@ def _cpu_features() -> Mapping[str, Any]:
     return {"amx_bf16": older is not None and older()}
 
 
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+# transformers' own code overflows in any other
+_ONLY_IN_FP32 = ("deberta",)
+
+
+def resolve_precision(
+    precision: str, device: torch.device, model_type: str | None = None
+) -> torch.dtype:
     """The dtype of the encoder's matrix products; weights and token vectors stay in fp32.
 
     `auto` takes bf16 where the device computes it natively, fp16 on older CUDA devices, else fp32. So does `int8`,
     which is for prediction on a processor only (`int8.py`).
 
-    Raises ConfigError for an unknown name and for a precision that the device does not have.
+    model_type: of the encoder's config, if it is known; some compute in fp32 only.
+
+    Raises ConfigError for an unknown name and for a precision that the device, or the encoder, does not have.
     """
     if precision not in PRECISIONS:
         raise not_one_of(precision, key="model.precision", choices=PRECISIONS)
+    if model_type in _ONLY_IN_FP32:
+        if precision in ("bf16", "fp16"):
+            raise only_in_fp32(str(model_type), precision)
+        return torch.float32
     if precision in ("auto", "int8"):
         return _best(device)
     # torch.cuda.is_bf16_supported is also true where bf16 is emulated, which is slower than fp32

@@ -1,8 +1,11 @@
 """The encoder's forward pass: micro-batches of wordpieces in, token vectors out."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from ..types import EncoderInput, Ints, MicroBatch, Pooling
@@ -16,7 +19,8 @@ from .pooling import choose, pool
 from .precision import autocast
 from .spare import SpareGradients
 
-# Of other encoders some mix neighbours, or all wordpieces, without a mask: ConvBERT, MobileBERT, Nyströmformer
+# They mix neighbours, or all wordpieces, without a mask: with them a window is read beside others of its length only
+_SEE_PADDING = ("convbert", "fnet", "mobilebert", "nystromformer", "yoso")
 _BLIND_TO_PADDING = (
     "albert",
     "bert",
@@ -113,16 +117,48 @@ def _encode(
 ) -> list[Tensor]:
     """Run one micro-batch. Returns [rows * longest, width] of the last layer, or of all, in the encoder's own dtype."""
     rows, longest = batch.ids.shape
+    if model.config.model_type in _SEE_PADDING and (batch.lengths < longest).any():
+        return _encode_by_lengths(model, batch, device, every=every)
     ids, lengths = _fill(batch, compiled_shape(rows, longest, device), model)
     given = torch.from_numpy(ids).to(device, non_blocking=True)
-    mask = None
+    mask: dict[str, Tensor] = {}
     if (lengths < ids.shape[1]).any():
         ends = torch.from_numpy(lengths).to(device, non_blocking=True)
-        mask = (torch.arange(ids.shape[1], device=device)[None, :] < ends[:, None]).long()
-    output = model(input_ids=given, attention_mask=mask, output_hidden_states=every)
+        inside = torch.arange(ids.shape[1], device=device)[None, :] < ends[:, None]
+        mask = {"attention_mask": inside.long()}
+    _attend_sparsely(model, ids.shape[1])
+    output = model(input_ids=given, output_hidden_states=every, **mask)
     below = output.hidden_states[:-1] if every else ()
     layers = (*below, output.last_hidden_state)
     return [layer[:rows, :longest].flatten(0, 1) for layer in layers]
+
+
+def _encode_by_lengths(
+    model: PreTrainedModel, batch: MicroBatch, device: torch.device, *, every: bool
+) -> list[Tensor]:
+    """`_encode`, for windows of each length by themselves; zeros where padding would be."""
+    longest = batch.ids.shape[1]
+    order, parts = [], []
+    for length in np.unique(batch.lengths):
+        rows = np.flatnonzero(batch.lengths == length)
+        order.append(rows)
+        some = MicroBatch(batch.ids[rows, :length], batch.lengths[rows])
+        layers = _encode(model, some, device, every=every)
+        parts.append(
+            [pad(x.view(len(rows), length, -1), (0, 0, 0, longest - length)) for x in layers]
+        )
+    back = torch.from_numpy(np.concatenate(order).argsort()).to(device)
+    return [torch.cat(layer)[back].flatten(0, 1) for layer in zip(*parts, strict=True)]
+
+
+def _attend_sparsely(model: PreTrainedModel, length: int) -> None:
+    """BigBird takes full attention for a short window, and would for all that come after it, too."""
+    if getattr(model.config, "attention_type", None) != "block_sparse":
+        return
+    config: Any = model.config
+    short = (5 + 2 * config.num_random_blocks) * config.block_size
+    if length > short and model.attention_type != "block_sparse":
+        model.set_attention_type("block_sparse")
 
 
 def _fill(batch: MicroBatch, shape: tuple[int, int], model: PreTrainedModel) -> tuple[Ints, Ints]:

@@ -33,6 +33,26 @@ def no_fast_tokenizer(name: str, *, key: str) -> ConfigError:
     )
 
 
+def no_layers(model: str, *, depth: int | None) -> ConfigError:
+    return ConfigError(
+        f"`{model}` has no list of {depth} layers, each with weights of its own, so layers cannot be frozen or learn "
+        'at rates of their own. Set `model.freeze_layers` to 0 or `"all"`, and `optimizer.layer_decay` to 1.0.'
+    )
+
+
+def no_checkpoints(model: str) -> ConfigError:
+    return ConfigError(
+        f"`model.gradient_checkpointing = true`: `{model}` cannot compute activations again. Set it to `false`."
+    )
+
+
+def only_in_fp32(model_type: str, precision: str) -> ConfigError:
+    return ConfigError(
+        f"`model.precision = {precision!r}` cannot be used: a `{model_type}` computes in fp32 only. Set "
+        "`model.precision` to `fp32` or `auto`."
+    )
+
+
 def attention_not_seen(model_type: str) -> ConfigError:
     return ConfigError(
         f"This `{model_type}` computes attention otherwise than by torch's function, so its windows cannot be read "

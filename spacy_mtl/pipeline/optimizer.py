@@ -151,7 +151,8 @@ class AdamW:
             ):
                 return self._torch
             self._saved, self._torch = self._state(), None
-        depth = depths(model)
+        even = self.layer_decay == 1.0
+        depth = dict.fromkeys(parameters, 0) if even else depths(model)
         top = max(depth.values())
         groups: dict[tuple[float, float], list[str]] = {}
         for name, parameter in parameters.items():

@@ -165,7 +165,7 @@ class EncoderShim(Shim):
         if s.gradient_checkpointing:
             checkpoint_layers(encoder.model)
         device = get_torch_default_device()
-        self.dtype = resolve_precision(s.precision, device)
+        self.dtype = resolve_precision(s.precision, device, encoder.model.config.model_type)
         avoid_cudnn(device)
         encoder.model.to(device).eval()
         self.encoder = encoder
@@ -532,7 +532,8 @@ class EncoderShim(Shim):
             device = torch.device(device_type)
         avoid_cudnn(device)
         self.encoder.model.to(device)
-        self.dtype = resolve_precision(self.settings.precision, device)
+        kind = self.encoder.model.config.model_type
+        self.dtype = resolve_precision(self.settings.precision, device, kind)
         self._spare.drop()
         self._want_int8(device)
 

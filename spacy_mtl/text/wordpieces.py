@@ -8,13 +8,17 @@ from tokenizers import Tokenizer
 
 from ..types import Affixes, Ints, TokenSpans, Wordpieces
 
-_PROBE = "a"
+# Texts to ask a tokenizer with; one without Latin letters may drop the first
+_PROBES = ("a", "1", ".", "я", "ب", "अ", "日", "か", "가")
 
 
 def find_affixes(tokenizer: Tokenizer, pad_id: int) -> Affixes:
     """Ask the tokenizer which special tokens it puts before and after a single sequence."""
-    bare = tokenizer.encode(_PROBE, add_special_tokens=False).ids
-    full = tokenizer.encode(_PROBE, add_special_tokens=True).ids
+    for probe in _PROBES:
+        bare = tokenizer.encode(probe, add_special_tokens=False).ids
+        if bare:
+            break
+    full = tokenizer.encode(probe, add_special_tokens=True).ids
     for start in range(len(full) - len(bare) + 1):
         if full[start : start + len(bare)] == bare:
             return Affixes(tuple(full[:start]), tuple(full[start + len(bare) :]), pad_id)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 
 from spacy_mtl.encoder.checkpoint import (
     from_files,
@@ -249,3 +251,36 @@ def test_metadata_comes_back() -> None:
     content = weights_to_bytes({}, metadata={"step": "3"})
     assert read_metadata(content, file="x") == {"step": "3"}
     assert read_metadata(weights_to_bytes({}), file="x") == {"format": "pt"}
+
+
+def with_tensor(
+    files: dict[str, bytes], name: str, *, version: str | None = None
+) -> dict[str, bytes]:
+    """The files with one more tensor, and as another version of transformers would have written them."""
+    tensors = read_weights(files["model.safetensors"], file="model.safetensors")
+    changed = dict(files)
+    changed["model.safetensors"] = weights_to_bytes({**tensors, name: torch.ones(2)})
+    if version is not None:
+        config = json.loads(files["config.json"]) | {"transformers_version": version}
+        changed["config.json"] = json.dumps(config).encode()
+    del changed["manifest.json"]
+    return {**changed, "manifest.json": make_manifest(changed)}
+
+
+def test_a_tensor_that_another_version_has_written_is_not_called_damage(
+    files: dict[str, bytes],
+) -> None:
+    other = refuse(with_tensor(files, "extra", version="3.0.2"), name="model.safetensors")
+    assert "was written with transformers 3.0.2" in other
+    assert f"what is installed, {transformers.__version__}, has no place for its tensor" in other
+    assert "damaged" not in other
+    assert "damaged" in refuse(with_tensor(files, "extra"), name="model.safetensors")
+
+
+def test_what_follows_from_the_config_need_not_fit(files: dict[str, bytes]) -> None:
+    """transformers 4 and 5 differ in whether they store ESM's rotary frequencies, and BERT's numbers of positions."""
+    plain = from_files(files).model.state_dict()
+    for name in ("encoder.rotary_embeddings.inv_freq", "embeddings.position_ids"):
+        found = from_files(with_tensor(files, name)).model.state_dict()
+        assert found.keys() == plain.keys()
+        assert all(torch.equal(found[key], plain[key]) for key in plain)

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
 
 from spacy_mtl.text import wordpieces
 from spacy_mtl.text.wordpieces import align, find_affixes, make_wordpieces
@@ -144,6 +146,15 @@ def test_special_tokens_of_each_family_are_found(family: str, tokenizer: Tokeniz
     )
     assert find_affixes(tokenizer, 7) == Affixes(prefix, suffix, 7)
     assert len(find_affixes(tokenizer, 7)) == len(prefix) + len(suffix)
+
+
+@pytest.mark.parametrize("letter", ["a", "日", "я"])
+def test_special_tokens_are_found_of_a_tokenizer_that_drops_other_letters(letter: str) -> None:
+    tokenizer = Tokenizer(BPE({"[CLS]": 0, "[SEP]": 1, letter: 2}, []))
+    tokenizer.add_special_tokens(["[CLS]", "[SEP]"])
+    special = [("[CLS]", 0), ("[SEP]", 1)]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+    assert find_affixes(tokenizer, 7) == Affixes((0,), (1,), 7)
 
 
 def test_wordpieces_between_the_affixes_are_what_the_tokenizer_itself_gives(
