@@ -162,9 +162,12 @@ def not_int8(reason: str) -> str:
     )
 
 
-def not_encoded(task: str, *, upstream: str) -> ListenerError:
+def not_encoded(task: str, *, upstream: str, mixes: bool = False) -> ListenerError:
+    empty = (
+        f"`doc._.task_vectors` has nothing for `{task}`" if mixes else "its `doc.tensor` is empty"
+    )
     return ListenerError(
-        f"`{task}` was asked about a document that `{upstream}` has not encoded (its `doc.tensor` is empty). "
+        f"`{task}` was asked about a document that `{upstream}` has not encoded for it ({empty}). "
         f"If `{upstream}` is disabled or excluded, enable it; if it is in `[training] frozen_components`, add it to "
         "`[training] annotating_components` as well; if a `doc_cleaner` has freed the vectors, run the pipeline on the "
         "text again."

@@ -198,7 +198,7 @@ def _read_mixed(model: SharedTransformerListener, doc: Doc) -> Array:
     layer_mix.install()
     vectors = (doc._.get(layer_mix.EXTENSION) or {}).get(model.task)
     if vectors is None:
-        raise errors.not_encoded(model.task, upstream=model.upstream)
+        raise errors.not_encoded(model.task, upstream=model.upstream, mixes=True)
     if len(vectors) != len(doc):
         raise errors.retokenized(
             model.task, n_tokens=len(doc), n_vectors=len(vectors), upstream=model.upstream

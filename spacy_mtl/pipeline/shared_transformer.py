@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,8 @@ class SharedTransformer(TrainablePipe):
         self._squared_norm = LateSum()
         self.statistics: TaskStatistics | None = None
         self.whole: WholeBatch | None = None  # of a training in several processes
-        _INSTANCES.add(self)
+        with _LINKING:
+            _INSTANCES.add(self)
 
     @property
     def model(self) -> Model[list[Doc], list[Array]]:
@@ -224,12 +226,9 @@ class SharedTransformer(TrainablePipe):
             self.balance.start_anew()
 
     def _link(self) -> None:
-        """Find the listeners of heads that have been enabled since spaCy linked them, which it does not do itself.
-
-        A pickled or copied pipeline is not known here, before spaCy links it again.
-        """
+        """Find the listeners of heads that have been enabled since spaCy linked them, which it does not do itself."""
         reference = _PIPELINES.get(self)
-        nlp = None if reference is None else reference()
+        nlp = self._calling_pipeline() if reference is None else reference()
         if nlp is None:
             return
         names = list(nlp.pipe_names)
@@ -243,6 +242,17 @@ class SharedTransformer(TrainablePipe):
                 self._link_to(nlp, names)
             finally:
                 _being_linked.discard(id(nlp))
+
+    def _calling_pipeline(self) -> Language | None:
+        """The pipeline that is at work: a pickle or copy is not told which it belongs to."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            nlp = frame.f_locals.get("self")
+            if isinstance(nlp, Language) and any(pipe is self for _, pipe in nlp.components):
+                _PIPELINES[self] = weakref.ref(nlp)
+                return nlp
+            frame = frame.f_back
+        return None
 
     def _is_linked_to(self, names: list[str]) -> bool:
         return self._linked[0] is self._listener_map and self._linked[1] == names
@@ -637,6 +647,7 @@ class SharedTransformer(TrainablePipe):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickles and copies hold no half-done step: its backward pass belongs to this encoder alone."""
+        self._link()
         self._settle()
         return super().__reduce_ex__(protocol)
 
@@ -759,8 +770,13 @@ def _mixes(listener: Model) -> bool:
 
 def _of_pipeline(vocab: Vocab) -> tuple[WorstTask, dict[str, Any]]:
     """What follows the heads' main scores, and the heads that are scored, by name."""
-    others = (pipe for pipe in _INSTANCES if pipe.vocab is vocab)
-    return next(((pipe.worst_task, pipe.scored) for pipe in others), (WorstTask(), {}))
+    found = _all_of(vocab)
+    return (found[0].worst_task, found[0].scored) if found else (WorstTask(), {})
+
+
+def _all_of(vocab: Vocab) -> "list[SharedTransformer]":
+    with _LINKING:  # other threads may be making pipelines
+        return [pipe for pipe in _INSTANCES if pipe.vocab is vocab]
 
 
 def _release_locks() -> None:
@@ -777,8 +793,7 @@ if hasattr(os, "register_at_fork"):
 
 def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:
     """The shared_transformer of the pipeline that has this vocabulary; the first by name if it has several."""
-    found = [pipe for pipe in _INSTANCES if pipe.vocab is vocab]
-    return min(found, key=lambda pipe: pipe.name, default=None)
+    return min(_all_of(vocab), key=lambda pipe: pipe.name, default=None)
 
 
 def shared_transformers(nlp: Language) -> list[SharedTransformer]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
+from spacy.lang.en import English
 from spacy.language import Language
 from thinc.api import Model
 
@@ -189,16 +190,49 @@ def test_a_head_that_is_rehearsed_beside_the_encoder_s_update_is_not_refused(
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda nlp: pickle.loads(pickle.dumps(nlp))])
-def test_a_copy_refuses_a_head_that_it_cannot_find(
+@pytest.mark.parametrize("layers", ["last", "mix"])
+@pytest.mark.parametrize("enabled", ["before", "after"])
+def test_a_copy_finds_a_head_that_was_enabled_before_or_after_it_was_made(
+    encoder_path: Path,
+    tmp_path: Path,
+    way: Callable[[Language], Language],
+    layers: str,
+    enabled: str,
+) -> None:
+    trained(encoder_path, layers).to_disk(tmp_path)
+    expected = [t.tag_ for doc in spacy.load(tmp_path).pipe(TEXTS) for t in doc]
+    nlp = spacy.load(tmp_path, disable=["tagger"])
+    if enabled == "before":
+        nlp.enable_pipe("tagger")
+    nlp = way(nlp)
+    if enabled == "after":
+        nlp.enable_pipe("tagger")
+    assert [t.tag_ for doc in nlp.pipe(TEXTS) for t in doc] == expected
+    assert [t.tag_ for text in TEXTS for t in way(nlp)(text)] == expected
+    assert moved(nlp, exclude=("biluo_ner",))
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda nlp: pickle.loads(pickle.dumps(nlp))])
+def test_a_copy_that_is_trained_first_finds_a_head_that_was_enabled(
     encoder_path: Path, tmp_path: Path, way: Callable[[Language], Language]
 ) -> None:
     trained(encoder_path).to_disk(tmp_path)
     nlp = way(spacy.load(tmp_path, disable=["tagger"]))
     nlp.enable_pipe("tagger")
-    with pytest.raises(ListenerError, match="would be lost"):
-        moved(nlp)
-    shared(nlp).find_listeners(nlp.get_pipe("tagger"))
     assert moved(nlp, exclude=("biluo_ner",))
+
+
+def test_pipelines_are_made_in_threads_while_others_are_looked_through(encoder_path: Path) -> None:
+    config = make_config(encoder_path, ["tagger"])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        kept = [English.from_config(config) for _ in range(40)]
+        with ThreadPoolExecutor(4) as pool:
+            kept += pool.map(lambda _: English.from_config(config), range(80))
+    finally:
+        sys.setswitchinterval(before)
+    assert len({id(shared(nlp).worst_task) for nlp in kept}) == len(kept)
 
 
 def test_a_width_that_does_not_fit_is_named_each_time(encoder_path: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Configs that were written for spaCy's Tok2Vec or for spacy-transformers run on a shared_transformer."""
 
+import copy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -158,6 +159,20 @@ def test_neighbours_train_on_batches_with_empty_and_blank_documents(
     examples = [*blank_examples(nlp.vocab), *make_examples(nlp.vocab)]
     losses = train(nlp, 40, examples=examples)
     assert losses[-1]["tagger"] < 0.5 * losses[0]["tagger"]
+
+
+@BOTH
+def test_a_copy_serves_heads_that_are_enabled_later(
+    listener: Settings, encoder_path: Path, tmp_path: Path
+) -> None:
+    trained = make_nlp(encoder_path, with_listener(listener))
+    train(trained, 20)
+    trained.to_disk(tmp_path)
+    expected = [annotations(doc) for doc in spacy.load(tmp_path).pipe(TEXTS)]
+    nlp = copy.deepcopy(spacy.load(tmp_path, disable=HEADS))
+    for name in HEADS:
+        nlp.enable_pipe(name)
+    assert [annotations(doc) for doc in nlp.pipe(TEXTS)] == expected
 
 
 def test_a_wrong_width_is_named_with_its_place_and_the_right_one(encoder_path: Path) -> None:
