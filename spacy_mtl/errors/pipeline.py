@@ -28,6 +28,14 @@ def not_our_optimizer(value: object, *, name: str) -> ConfigError:
     )
 
 
+def no_encoder_named() -> ConfigError:
+    return ConfigError(
+        "`[components.shared_transformer.model] name` names no encoder. Set it to a folder with a Hugging Face model, "
+        'to the name of one on a model hub such as "sentence-transformers/all-MiniLM-L6-v2", or to '
+        "`package:NAME/FOLDER` for one in an installed package."
+    )
+
+
 def not_loaded() -> ConfigError:
     return ConfigError(
         "The encoder has no weights yet. Call `nlp.initialize()` to load the pretrained ones "

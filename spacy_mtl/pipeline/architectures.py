@@ -11,7 +11,7 @@ from .listener import SharedTransformerListener
 
 
 def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
-    name: str,
+    name: str | None = None,
     *,
     precision: str = "auto",
     pooling: str = "mean",
@@ -29,7 +29,7 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     It is the model of a `shared_transformer`, and can be the `tok2vec` of a single head.
 
     name: a model's folder, its name on a hub, or `package:NAME/FOLDER` for a folder inside an installed Python package.
-        Read by `nlp.initialize` only: a saved pipeline brings its weights.
+        Read by `nlp.initialize` only, which needs it: a saved pipeline brings its weights.
     precision: of the matrix products, in training and prediction: `fp32`, `bf16`, `fp16`, or `auto`, which is bf16
         where the device is faster in it (GPUs since Ampere, processors with AMX, AMD's since Zen 4) and fp32 elsewhere
         (fp16 on older GPUs). Weights stay in fp32. `int8` is for processors where `auto` is fp32: encoders of the BERT

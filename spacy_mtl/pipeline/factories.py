@@ -19,6 +19,8 @@ except ImportError:  # older releases of spaCy 3.8 register them while they are 
 
 Scorer = Callable[..., Any] | None
 DEFAULTS: dict[str, Any] = {
+    # no encoder is right for all languages and machines; without a name `nlp.initialize` says what is missing
+    "model": {"@architectures": "spacy_mtl.TransformerEncoder.v1", "name": None},
     "optimizer": None,
     "balancer": {"@balancers": "spacy_mtl.EqualProjection.v1"},
     "calibrate_every": 200,

@@ -597,7 +597,8 @@ class SharedTransformer(TrainablePipe):
             self.whole.rescale(batch.buffer.slots)
         slots = dict(batch.buffer.slots)
         try:
-            gradient = batch.close(self._weigh(batch))
+            with self.shim.trains():
+                gradient = batch.close(self._weigh(batch))
         except BaseException:  # half of a backward pass must not get into the next step
             self._deferred = None
             self.shim.drop_gradients()
@@ -625,10 +626,11 @@ class SharedTransformer(TrainablePipe):
         if self.optimizer is None:
             self._model.finish_update(sgd)
             return
-        gradients = self.shim.take_gradients()
-        if gradients:
-            self.optimizer.step(self.shim.require().model, gradients)
-        self.shim.end_step()
+        with self.shim.trains():
+            gradients = self.shim.take_gradients()
+            if gradients:
+                self.optimizer.step(self.shim.require().model, gradients)
+            self.shim.end_step()
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Any:
         """The encoder has no loss of its own."""

@@ -75,7 +75,7 @@ TRAINING_COSTS = COSTS | {("amx", True): Costs(4096, 256, 0.5, flat=True)}
 class EncoderSettings:
     """The arguments of `spacy_mtl.TransformerEncoder.v1`, checked as far as they can be without the encoder."""
 
-    name: str
+    name: str | None
     precision: str = "auto"
     pooling: str = "mean"
     window: int | None = None
@@ -132,22 +132,27 @@ class EncoderShim(Shim):
     def load(self) -> None:
         """Load the pretrained weights that `name` points to."""
         s = self.settings
-        self._set(
-            load_pretrained(
+        if not s.name:
+            raise errors.no_encoder_named()
+        with torch.inference_mode(
+            False
+        ):  # weights of a caller's inference mode could not be trained
+            encoder = load_pretrained(
                 s.name,
                 transformer_config=s.transformer_config,
                 tokenizer_config=s.tokenizer_config,
             )
-        )
+            self._set(encoder)
 
     def from_files(self, files: dict[str, checkpoint.Content], *, where: str = "") -> None:
         """Load what `to_files` gave. `where` stands before file names in errors."""
         overrides = dict(self.settings.transformer_config)
         attention = overrides.pop("attn_implementation", None)
-        encoder = checkpoint.from_files(
-            files, where=where, attention=attention, overrides=overrides
-        )
-        self._set(encoder)
+        with torch.inference_mode(False):
+            encoder = checkpoint.from_files(
+                files, where=where, attention=attention, overrides=overrides
+            )
+            self._set(encoder)
 
     def to_files(
         self, *, storage: str = "fp32", extra: dict[str, bytes] | None = None
@@ -335,7 +340,7 @@ class EncoderShim(Shim):
         The backward pass takes the gradient of these, or of all layers, [n_layers, T, width]. Gradients add up in the
         parameters until `finish_update`.
         """
-        with torch.enable_grad():
+        with self.trains():
             layers = self._encode(fwd_args, train=True)
         self._keep_layers(layers)
         Y = layers[-1]
@@ -351,6 +356,13 @@ class EncoderShim(Shim):
             return []
 
         return torch2xp(Y.detach()), backprop
+
+    @staticmethod
+    @contextlib.contextmanager
+    def trains() -> Iterator[None]:
+        """A context for all that has to do with gradients, whatever mode the caller is in."""
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
 
     def _as_forward(self) -> torch.autocast:
         """A context for the backward pass, whose precision is the forward pass's, not that of the caller's autocast."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 from spacy.lang.en import English
 from thinc.api import Config, ConfigValidationError
 
@@ -73,6 +74,22 @@ WRONG_OPTIMIZER: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 def assert_says(error: BaseException, parts: tuple[str, ...]) -> None:
     assert [part for part in parts if part not in str(error)] == []
+
+
+def test_an_encoder_without_a_name_is_asked_for_when_it_is_loaded() -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("shared_transformer")
+    nlp.add_pipe("biluo_ner")
+    with pytest.raises(ConfigError) as error:
+        nlp.initialize()
+    assert_says(error.value, ("model] name` names no encoder", "`package:NAME/FOLDER`"))
+
+
+def test_the_name_of_an_encoder_is_all_that_a_component_needs(encoder_path: Path) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("shared_transformer", config={"model": {"name": str(encoder_path)}})
+    nlp.initialize()
+    assert nlp("Anna likes Riga").tensor.shape == (3, 32)
 
 
 @pytest.mark.parametrize(("settings", "parts"), WRONG_MODEL.values(), ids=WRONG_MODEL)

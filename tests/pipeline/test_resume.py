@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
+import torch
 from numpy.typing import NDArray
 from spacy.language import Language
 from thinc.api import SGD, Optimizer
@@ -253,3 +254,26 @@ def test_a_schedule_that_had_ended_is_said_to_have_once(encoder_path: Path, tmp_
     longer = spacy.load(tmp_path / "model", config={key: 20})
     train(longer, 1, plain_sgd())
     assert not same(before, weights(longer))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_pipeline_trains_inside_and_after_the_callers_inference_mode(
+    encoder_path: Path, tmp_path: Path, own: bool
+) -> None:
+    settings = {"optimizer": {"@optimizers": "spacy_mtl.AdamW.v1"}} if own else {}
+    plain = make_nlp(encoder_path, ["tagger"], **settings)
+    plain.to_disk(tmp_path)
+    with torch.inference_mode():
+        nlp = spacy.load(tmp_path)
+        train(nlp, 2)
+    train(nlp, 2)
+    other = spacy.load(tmp_path)
+    train(other, 2)
+    with torch.inference_mode():
+        train(other, 2)
+    expected = spacy.load(tmp_path)
+    train(expected, 2)
+    train(expected, 2)
+    for key, value in weights(expected).items():
+        np.testing.assert_array_equal(weights(nlp)[key], value)
+        np.testing.assert_array_equal(weights(other)[key], value)
