@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +11,7 @@ from spacy import util
 from spacy.language import Language
 from spacy.training.loggers import setup_table
 from spacy.util import SimpleFrozenList
+from thinc.api import Config
 from tqdm import tqdm
 from wasabi import Printer
 
@@ -88,6 +89,9 @@ def make_task_logger(
         training = nlp.config.interpolate()["training"]
         if 0 < training["max_steps"] < training["eval_frequency"]:
             said = errors.hardly_evaluated(training["max_steps"], training["eval_frequency"])
+            util.logger.warning(said)
+        for key, total in _ends_early(nlp.config.interpolate()):
+            said = errors.schedule_ends_early(key, total, max_steps=training["max_steps"])
             util.logger.warning(said)
         statistics = TaskStatistics.of(nlp)
         if gradients:
@@ -195,6 +199,17 @@ def _for_mlflow(scores: Info) -> Info:
         re.sub(r"[^/\w.\- :]", "/", key): _for_mlflow(value) if isinstance(value, dict) else value
         for key, value in scores.items()
     }
+
+
+def _ends_early(config: Config) -> Iterator[tuple[str, int]]:
+    """Learning rates that are 0 before the training ends, and the steps at which they are."""
+    blocks = {"training": config["training"]}
+    blocks |= {f"components.{name}": block for name, block in config["components"].items()}
+    for place, block in blocks.items():
+        rate = (block.get("optimizer") or {}).get("learn_rate")
+        total = rate.get("total_steps") if isinstance(rate, dict) else None
+        if isinstance(total, int) and 0 < total < config["training"]["max_steps"]:
+            yield f"{place}.optimizer.learn_rate.total_steps", total
 
 
 class TaskLog:

@@ -403,6 +403,25 @@ def test_a_training_that_is_hardly_evaluated_is_warned_of(
     assert ("before its second evaluation" in caplog.text) == warns
 
 
+@pytest.mark.parametrize("place", ["training", "components.shared_transformer"])
+@pytest.mark.parametrize(("total_steps", "warns"), [(40, True), (200, False), (300, False)])
+def test_a_rate_that_ends_before_the_training_is_warned_of(
+    nlp: Language, caplog: pytest.LogCaptureFixture, place: str, total_steps: int, warns: bool
+) -> None:
+    nlp.config["training"] |= {"max_steps": 200, "eval_frequency": 10}
+    own = nlp._pipe_configs["shared_transformer"]  # of which `nlp.config` makes its components
+    block = nlp.config["training"] if place == "training" else own
+    rate = {"@schedules": "warmup_linear.v1", "initial_rate": 0.01, "warmup_steps": 5}
+    block["optimizer"] = {**(block["optimizer"] or {}), "learn_rate": rate}
+    rate["total_steps"] = total_steps
+    with caplog.at_level("WARNING"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("spacy"), "propagate", True)
+        make_task_logger()(nlp, io.StringIO(), io.StringIO())
+    key = f"{place}.optimizer.learn_rate.total_steps"
+    said = f"`{key} = {total_steps}` ends before `training.max_steps = 200`"
+    assert (said in caplog.text) == (f"`--{key} 200`" in caplog.text) == warns
+
+
 @pytest.mark.parametrize("key", ["output_file", "steps_file"])
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, key: str) -> None:
     settings: dict[str, Any] = {key: tmp_path}

@@ -51,6 +51,14 @@ def hardly_evaluated(max_steps: int, every: int) -> str:
     )
 
 
+def schedule_ends_early(key: str, total_steps: int, *, max_steps: int) -> str:
+    """A warning."""
+    return (
+        f"`{key} = {total_steps}` ends before `training.max_steps = {max_steps}`: from there on the rate is 0, and "
+        f"what it is for does not learn. Set it to {max_steps} as well: `--{key} {max_steps}`."
+    )
+
+
 def no_source_for(heads: Iterable[str], *, key: str) -> ConfigError:
     return ConfigError(
         f"No source in `[{key}]` is annotated for {listed(heads)}. Add the component to the `tasks` of one, or "

@@ -79,9 +79,16 @@ def with_sources(filled: Config, given: Config) -> Config:
 def with_budget(config: Config, steps: int, seed: int) -> Config:
     """Train until `max_steps = steps`, which is `ONE_MORE` updates, and evaluate at the end.
 
-    config: not interpolated, so that schedules and other seeds follow.
+    config: not interpolated, so that schedules and other seeds follow. Schedules that end where the training did, by
+        a number of their own, end with it again.
     """
     changed = config.copy()
+    before = config.interpolate()["training"]["max_steps"]
+    blocks = [changed["training"], *changed["components"].values()]
+    for optimizer in (block.get("optimizer") for block in blocks):
+        for schedule in (optimizer or {}).values():
+            if isinstance(schedule, dict) and schedule.get("total_steps") == before:
+                schedule["total_steps"] = steps
     changed["training"]["seed"] = changed["system"]["seed"] = seed
     changed["training"] |= {"max_steps": steps, "eval_frequency": steps, "patience": 0}
     if changed["training"].get("max_epochs", 0) != -1:

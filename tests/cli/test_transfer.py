@@ -236,6 +236,21 @@ def test_seeds_and_schedules_follow_the_budget(config_path: Path) -> None:
     assert changed["training"]["eval_frequency"] == 12
 
 
+@pytest.mark.parametrize(("total_steps", "then"), [(40, 12), (30, 30), (90, 90)])
+def test_schedules_that_end_with_the_training_do_so_again(
+    config_path: Path, total_steps: int, then: int
+) -> None:
+    config = Config().from_disk(config_path, interpolate=False)
+    config["training"]["max_steps"] = 40
+    rate = {"@schedules": "warmup_linear.v1", "initial_rate": 0.01, "warmup_steps": 5}
+    for block in (config["training"], config["components"]["shared_transformer"]):
+        block["optimizer"] = {"learn_rate": {**rate, "total_steps": total_steps}}
+    changed = with_budget(config, 12, 7)
+    for block in (changed["training"], changed["components"]["shared_transformer"]):
+        assert block["optimizer"]["learn_rate"]["total_steps"] == then
+    assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == total_steps
+
+
 def test_components_stay_sourced() -> None:
     given = Config({"components": {"ner": {"source": "trained"}, "tagger": {"factory": "tagger"}}})
     filled = Config({"components": {"ner": {"factory": "ner"}, "tagger": {"factory": "tagger"}}})
