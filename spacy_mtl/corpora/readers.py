@@ -26,8 +26,8 @@ class MultiCorpus:
         (any reader of spaCy's), and optionally `tasks` (the heads that it is annotated for; default: whatever its
         documents are annotated with), `weight` (1.0), `limit` (0: all documents), `ignore_others` (true) and
         `max_length` (0).
-        A line of JSON has `text` and annotation under the names that `Example.from_dict` takes: `entities` and `spans`
-        in characters, `cats`, `words`, `tags`, ...
+        A line of JSON has `text` and annotation under the names that `Example.from_dict` takes: `entities` in
+        characters, or as an IOB or BILUO tag for each token, `spans` in characters, `cats`, `words`, `tags`, ...
     sampling: `proportional` (every example once an epoch), `uniform` over sources, or `temperature`:
         `p ∝ weight * min(n, cap) ** alpha`. An epoch has as many draws as there are examples. Anything but proportional
         sampling with equal weights needs the batcher `spacy_mtl.BatchByWordpieces.v1`, or `stream`.
