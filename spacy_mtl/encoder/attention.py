@@ -185,11 +185,12 @@ def _positions(batch: MicroBatch, kept: Bools, first: int) -> Ints:
 
     RoBERTa's, whose positions start behind the padding's id, leave out what is padding by its id: the text `<pad>`.
     """
+    found: Ints = kept.nonzero()[1]
+    if not first:
+        return found
     padding = kept & (batch.ids == first - 1)
-    if not first or not padding.any():
-        return kept.nonzero()[1]
-    places = np.where(padding, -1, np.cumsum(kept & ~padding, axis=1) - 1)
-    found: Ints = places[kept]
+    if padding.any():
+        found = np.where(padding, -1, np.cumsum(kept & ~padding, axis=1) - 1)[kept]
     return found
 
 
