@@ -36,10 +36,9 @@ def from_record(record: Any, nlp: Language) -> Doc:
         raise ValueError('expected an object with "text"')
     text = record["text"]
     annotation = dict(_named(record))
+    # `Example.to_dict` gives each token itself as its head where there is no parse
     if "deps" in annotation and not any(annotation["deps"]):
-        annotation.pop(
-            "heads", None
-        )  # `Example.to_dict` gives each token itself where there is none
+        annotation.pop("heads", None)
     words, spaces = annotation.pop("words", None), annotation.pop("spaces", None)
     doc = nlp.make_doc(text) if words is None else _tokenized(text, words, spaces, nlp)
     for key, check in _CHECKS.items():
