@@ -104,9 +104,9 @@ def trained_on_other_depth(
 
 def mix_is_not_trained(task: str, *, upstream: str) -> ConfigError:
     return ConfigError(
-        f"`{task}` learns a mix of the layers of `{upstream}`, which does not take part in the training. Take "
-        f"`{upstream}` "
-        'out of `[training] frozen_components`, and set `freeze_layers = "all"` in its model instead.'
+        f"`{task}` learns a mix of the layers of `{upstream}`, which does not take part in this training. If "
+        f'`{upstream}` is in `[training] frozen_components`, take it out, and set `freeze_layers = "all"` in its model '
+        "instead; `nlp.rehearse` trains heads without their encoder, so leave out those that mix layers."
     )
 
 
