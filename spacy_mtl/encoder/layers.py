@@ -51,12 +51,17 @@ def depths(model: nn.Module) -> dict[str, int]:
 
 
 def freeze(model: nn.Module, *, layers: int | str, embeddings: bool) -> None:
-    """Stop training the first `layers` layers (`"all"`: the whole encoder) and, if asked, the embeddings."""
+    """Stop training the first `layers` layers (`"all"`: the whole encoder) and, if asked, the embeddings.
+
+    Positions that are sines by design are never trained: `from_pretrained` forgets that they are not to be.
+    """
     check_freeze_layers(layers, n_layers=getattr(model.config, "num_hidden_layers", None))
     if layers == "all":
         model.requires_grad_(False)
         return
     model.requires_grad_(True)
+    for module in _sines(model):
+        module.requires_grad_(False)
     if embeddings:
         for module in _embeddings(model):
             module.requires_grad_(False)
@@ -121,6 +126,19 @@ def _embeddings(model: nn.Module) -> list[nn.Module]:
         if (named or table) and id(module) not in inside:
             found.append(module)
     return found
+
+
+def _sines(model: nn.Module) -> list[nn.Module]:
+    """Tables of positions that are computed and not learned."""
+    config: Any = model.config
+    flags = ("sinusoidal_pos_embds", "sinusoidal_embeddings")  # of DistilBERT, of XLM
+    by_config = any(getattr(config, flag, False) for flag in flags)
+    return [
+        module
+        for name, module in model.named_modules()
+        if "Sinusoidal" in type(module).__name__
+        or (by_config and name.rsplit(".", 1)[-1] == "position_embeddings")
+    ]
 
 
 def max_positions(model: PreTrainedModel) -> int | None:

@@ -141,6 +141,33 @@ def test_embeddings_by_any_name_are_frozen(
     assert names == {n for n, _ in model.named_parameters() if n.startswith(frozen)} != set()
 
 
+@pytest.mark.parametrize(
+    ("model_type", "settings", "table"),
+    [
+        ("roformer", SMALL, "encoder.embed_positions.weight"),
+        (
+            "distilbert",
+            {"dim": 32, "n_layers": 2, "n_heads": 4, "sinusoidal_pos_embds": True},
+            "embeddings.position_embeddings.weight",
+        ),
+        (
+            "xlm",
+            {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "sinusoidal_embeddings": True},
+            "position_embeddings.weight",
+        ),
+    ],
+)
+def test_positions_that_are_sines_are_not_trained(
+    make_other: MakeOther, model_type: str, settings: dict[str, Any], table: str
+) -> None:
+    nlp = make_nlp(make_other(model_type, **settings), ["tagger"])
+    before = weights(nlp)
+    train(nlp, 2)
+    same = {name for name, value in weights(nlp).items() if np.array_equal(value, before[name])}
+    assert table in same
+    assert len(same) < len(before) // 2
+
+
 def test_a_layer_that_is_in_several_lists_is_frozen_as_a_whole(make_other: MakeOther) -> None:
     settings = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 128}
     model = load_ours(make_other("xlm", **settings)).model
