@@ -45,8 +45,8 @@ def _cpu_features() -> Mapping[str, Any]:
     return {"amx_bf16": older is not None and older()}
 
 
-# transformers' own code overflows in any other
-_ONLY_IN_FP32 = ("deberta",)
+# transformers' own code overflows in any other, or mixes two
+_ONLY_IN_FP32 = ("deberta", "xmod")
 
 
 def resolve_precision(

@@ -20,7 +20,7 @@ from .precision import autocast
 from .spare import SpareGradients
 
 # They mix neighbours, or all wordpieces, without a mask: with them a window is read beside others of its length only
-_SEE_PADDING = ("convbert", "fnet", "mobilebert", "nystromformer", "yoso")
+_SEE_PADDING = ("convbert", "fnet", "funnel", "mobilebert", "nystromformer", "yoso")
 _BLIND_TO_PADDING = (
     "albert",
     "bert",

@@ -29,6 +29,11 @@ SMALL = {
 OTHERS: dict[str, dict[str, Any]] = {
     "convbert": {**SMALL, "embedding_size": 32},
     "fnet": SMALL,
+    "funnel": {
+        **{"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [1, 1]},
+        **{"num_decoder_layers": 1, "hidden_dropout": 0.0, "attention_dropout": 0.0},
+        "architectures": ["FunnelModel"],
+    },
     "mobilebert": {**SMALL, "embedding_size": 32, "intra_bottleneck_size": 32},
     "nystromformer": SMALL,
     "yoso": SMALL,
@@ -72,6 +77,7 @@ def encode(encoder: HuggingFaceEncoder, *texts: str) -> Tensor:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # Funnel, in transformers 4
 def test_the_others_are_read_alone_as_they_are_beside_others(make_other: MakeOther) -> None:
     for model_type, settings in OTHERS.items():
         encoder = load_ours(make_other(model_type, **settings))
