@@ -170,10 +170,15 @@ def not_int8(reason: str) -> str:
     )
 
 
-def not_encoded(task: str, *, upstream: str, mixes: bool = False) -> ListenerError:
-    empty = (
-        f"`doc._.task_vectors` has nothing for `{task}`" if mixes else "its `doc.tensor` is empty"
-    )
+def not_encoded(
+    task: str, *, upstream: str, mixes: bool = False, other: str | None = None
+) -> ListenerError:
+    """other: the encoder whose vectors it has."""
+    empty = "its `doc.tensor` is empty"
+    if mixes:
+        empty = f"`doc._.task_vectors` has nothing for `{task}`"
+    if other is not None:
+        empty = f"its `doc.tensor` holds the vectors of `{other}`"
     return ListenerError(
         f"`{task}` was asked about a document that `{upstream}` has not encoded for it ({empty}). "
         f"If `{upstream}` is disabled or excluded, enable it; if it is in `[training] frozen_components`, add it to "

@@ -114,6 +114,15 @@ class SharedBatch:
         ]
         return min(found, key=lambda batch: batch.upstream) if docs and found else None
 
+    @classmethod
+    def read_from(cls, doc: Doc) -> "SharedBatch | None":
+        """The batch in training whose vectors are those in `doc.tensor`."""
+        for batch in tuple(_BATCHES):
+            place = batch._index.get(id(doc)) if batch.is_open else None
+            if place is not None and batch.vectors[place] is doc.tensor:
+                return batch
+        return None
+
     def abandon(self) -> None:
         """Take no more gradients, and forget those that are in: half of them make no step."""
         self.is_open = False

@@ -128,6 +128,8 @@ def forward(
 def _refuse_unlinked(model: SharedTransformerListener, docs: list[Doc]) -> None:
     """Raises ListenerError if an encoder trains on these documents and does not know of this listener.
 
+    Or if their vectors are another encoder's, since this listener's own is frozen and does not annotate.
+
     Its batch is abandoned then. The copy that spaCy's `rehearse` makes of a head that is served wants no gradient.
     """
     batch = SharedBatch.open_with(docs, model.upstream)
@@ -135,6 +137,10 @@ def _refuse_unlinked(model: SharedTransformerListener, docs: list[Doc]) -> None:
         batch.abandon()
         task = model.task if model.upstream else None
         raise errors.not_linked(task, upstream=batch.upstream, named=model.upstream_name)
+    if model.upstream is not None and not model.mixes:
+        for other in filter(None, map(SharedBatch.read_from, docs)):
+            if other.upstream != model.upstream:
+                raise errors.not_encoded(model.task, upstream=model.upstream, other=other.upstream)
 
 
 def _serve(

@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Model, concatenate
 
-from spacy_mtl.errors import ConfigError
+from spacy_mtl.errors import ConfigError, ListenerError
 
 from ..families import NO_DROPOUT, make_encoder
 from .helpers import (
@@ -160,3 +160,23 @@ def test_one_listener_on_two_encoders_of_different_width_is_refused(
         )
     message = str(error.value)
     assert all(part in message for part in ("`tagger`", "32", "64", f"`{SECOND}`", "`upstream`"))
+
+
+@pytest.mark.parametrize("annotates", [(), (SECOND,)])
+def test_a_head_of_a_frozen_encoder_does_not_train_on_another_s_vectors(
+    encoder_path: Path, annotates: tuple[str, ...]
+) -> None:
+    heads = {
+        "tagger": head("tagger", listen_to(FIRST)),
+        "textcat": head("textcat", listen_to(SECOND)),
+    }
+    nlp = make_two(encoder_path, (FIRST, "tagger", SECOND, "textcat"), heads)
+
+    def update() -> None:
+        nlp.update(make_examples(nlp.vocab), exclude=[SECOND], annotates=annotates)
+
+    if SECOND in annotates:
+        update()
+        return
+    with pytest.raises(ListenerError, match=rf"`{SECOND}` has not .* the vectors of `{FIRST}`"):
+        update()
