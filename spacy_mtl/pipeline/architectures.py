@@ -83,7 +83,7 @@ def make_listener(
     layers: `last` (default), or `mix`: a mix of the embeddings and all layers that this head learns for itself. It is
         trained by the head's optimizer and saved with the head; `doc._.task_vectors` has the result.
 
-    Raises ConfigError for another value of `layers`.
+    Raises ConfigError for another value of `layers`, and for a `grad_factor` that is no number or schedule.
     """
     return SharedTransformerListener(upstream, grad_factor, layers)
 

@@ -50,8 +50,9 @@ class AdamW:
             raise errors.bad_setting(grad_clip, key="optimizer.grad_clip", need="at least 0")
         if isinstance(learn_rate, (int, float)) and learn_rate < 0:
             raise errors.bad_setting(learn_rate, key="optimizer.learn_rate", need="at least 0")
-        if isinstance(learn_rate, (list, tuple)) and not learn_rate:
-            need = "a number or a schedule"
+        empty = isinstance(learn_rate, (list, tuple)) and not learn_rate
+        if empty or isinstance(learn_rate, str):  # it could be iterated over, too
+            need = "a number or a schedule, without quotes"
             raise errors.bad_setting(learn_rate, key="optimizer.learn_rate", need=need)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.weight_decay = weight_decay

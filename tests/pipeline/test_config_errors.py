@@ -10,7 +10,7 @@ from thinc.api import Config, ConfigValidationError
 
 from spacy_mtl.errors import ConfigError
 
-from .helpers import NAME, make_config, make_nlp
+from .helpers import LISTENER, NAME, head, make_config, make_nlp
 from .sentences import make_examples
 
 ADAMW = "spacy_mtl.AdamW.v1"
@@ -236,3 +236,13 @@ def test_something_else_than_a_balancer_is_refused(encoder_path: Path) -> None:
         ConfigError, match=r"components\.\w+\.balancer = 'magic'.*EqualProjection\.v1"
     ):
         make_nlp(encoder_path, initialize=False, balancer="magic")
+
+
+def test_a_number_in_quotes_is_no_schedule(encoder_path: Path) -> None:
+    quoted = "2e-4"
+    optimizer = {"@optimizers": ADAMW, "learn_rate": quoted}
+    with pytest.raises(ConfigError, match=r"`optimizer\.learn_rate = .*without quotes"):
+        make_nlp(encoder_path, optimizer=optimizer)
+    listener = {**LISTENER, "grad_factor": quoted}
+    with pytest.raises(ConfigError, match=r"`tok2vec\.grad_factor = .*without quotes"):
+        make_nlp(encoder_path, {"tagger": head("tagger", listener)})
