@@ -48,8 +48,9 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
     freeze_embeddings: whether to freeze the embeddings. Default: false.
     gradient_checkpointing: save memory in training by computing the forward pass of each layer twice. Begins by itself,
         with a warning, when the device's memory does not hold a batch. Default: false.
-    transformer_config: settings that replace those of the encoder's config.json, such as `hidden_dropout_prob`; and
-        `attn_implementation`, `sdpa` or `eager`.
+    transformer_config: settings that replace those of the encoder's config.json, such as `hidden_dropout_prob`, the
+        encoder's dropout (`[training] dropout` is that of heads which have one); and `attn_implementation`, `sdpa` or
+        `eager`.
     tokenizer_config: keyword arguments for the encoder's tokenizer.
 
     Raises ConfigError for a value that cannot work.
