@@ -16,6 +16,7 @@ from tqdm import tqdm
 from wasabi import Printer
 
 from . import errors, jsonl
+from .pipeline.schedule import schedules_of
 from .worst_task import KEY, part_of
 
 Info = dict[str, Any]
@@ -86,11 +87,12 @@ def make_task_logger(
         shared = shared_transformers(nlp)
         if not shared:
             raise errors.no_shared_transformer("training.logger")
-        training = nlp.config.interpolate()["training"]
+        config = nlp.config.interpolate()
+        training = config["training"]
         if 0 < training["max_steps"] < training["eval_frequency"]:
             said = errors.hardly_evaluated(training["max_steps"], training["eval_frequency"])
             util.logger.warning(said)
-        for key, total in _ends_early(nlp.config.interpolate()):
+        for key, total in _ends_early(config):
             said = errors.schedule_ends_early(key, total, max_steps=training["max_steps"])
             util.logger.warning(said)
         statistics = TaskStatistics.of(nlp)
@@ -203,13 +205,12 @@ def _for_mlflow(scores: Info) -> Info:
 
 def _ends_early(config: Config) -> Iterator[tuple[str, int]]:
     """Learning rates that are 0 before the training ends, and the steps at which they are."""
-    blocks = {"training": config["training"]}
-    blocks |= {f"components.{name}": block for name, block in config["components"].items()}
-    for place, block in blocks.items():
-        rate = (block.get("optimizer") or {}).get("learn_rate")
-        total = rate.get("total_steps") if isinstance(rate, dict) else None
-        if isinstance(total, int) and 0 < total < config["training"]["max_steps"]:
-            yield f"{place}.optimizer.learn_rate.total_steps", total
+    for key, schedule in schedules_of(config):
+        total = schedule.get("total_steps")
+        if not key.endswith(".learn_rate") or not isinstance(total, int):
+            continue
+        if 0 < total < config["training"]["max_steps"]:
+            yield f"{key}.total_steps", total
 
 
 class TaskLog:

@@ -76,15 +76,15 @@ def from_files(
     for name in (CONFIG, WEIGHTS, "tokenizer.json"):
         if name not in files:
             raise damaged(where + name, "is missing")
-    config = _in_memory(files[CONFIG])
     try:
-        model = empty_model(json.loads(config), attention=attention, overrides=overrides)
+        config = json.loads(_in_memory(files[CONFIG]))
+        model = empty_model(config, attention=attention, overrides=overrides)
     except ConfigError:
         raise
     except Exception as error:  # whatever Hugging Face makes of a config that is not one
         raise CheckpointError(f"`{where}{CONFIG}` cannot be used: {error}") from error
     weights = read_weights(files[WEIGHTS], file=where + WEIGHTS)
-    _fill(model, weights, file=where + WEIGHTS, version=_version(config))
+    _fill(model, weights, file=where + WEIGHTS, version=config.get("transformers_version"))
     others = (CONFIG, WEIGHTS, MANIFEST, OPTIMIZER_FILE)
     tokenizer_files = {k: _in_memory(v) for k, v in files.items() if k not in others}
     try:
@@ -205,17 +205,12 @@ def read_weights(content: Content, *, file: str) -> dict[str, Tensor]:
         raise damaged(file, f"is not a safetensors file ({error})") from error
 
 
-def _version(config: bytes) -> str | None:
-    """The version of transformers that wrote a config."""
-    found = json.loads(config).get("transformers_version")
-    return found if isinstance(found, str) else None
-
-
 def _fill(
     model: torch.nn.Module, weights: dict[str, Tensor], *, file: str, version: str | None
 ) -> None:
     """version: of transformers that has written the file."""
     own = model.state_dict()
+    n_own = len(own)
     computed = {name for name, _ in model.named_buffers() if name.endswith(_COMPUTED)}
     weights = {n: t for n, t in weights.items() if n in own or not n.endswith(_COMPUTED)}
     own = {n: t for n, t in own.items() if n in weights or n not in computed}
@@ -233,7 +228,7 @@ def _fill(
     if lacking:
         raise damaged(file, f"lacks the tensor `{lacking[0]}`")
     # Taken as they are, unless some of them stand for several parameters, which would come apart.
-    complete = len(weights) == len(model.state_dict())
+    complete = len(weights) == n_own
     model.load_state_dict(weights, strict=False, assign=complete)
 
 

@@ -193,31 +193,27 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
     if isinstance(values.get("pruned_heads"), dict):  # JSON has no numbers for keys
         values["pruned_heads"] = {int(k): heads for k, heads in values["pruned_heads"].items()}
     try:
-        if isinstance(values.get("rope_parameters"), dict):
-            values = with_older_rope(values, AutoConfig.for_model(model_type))
-        return AutoConfig.for_model(model_type, **values)
-    except UnknownPositionsError:
-        raise
+        config = AutoConfig.for_model(model_type, **values)
     except ValueError as error:
         raise ValueError(
             f"its `model_type` is `{model_type}`, which the installed transformers "
             f"{transformers.__version__} does not know."
         ) from error
+    if isinstance(values.get("rope_parameters"), dict):
+        kind = type(config)
+        known = kind()
+        if not hasattr(known, "rope_parameters"):
+            return kind(**_with_older_rope(values, known))
+    return config
 
 
-class UnknownPositionsError(ValueError):
-    """The installed transformers would compute other positions than the model was trained with."""
-
-
-def with_older_rope(values: dict[str, Any], known: PretrainedConfig) -> dict[str, Any]:
+def _with_older_rope(values: dict[str, Any], known: PretrainedConfig) -> dict[str, Any]:
     """Rotary positions as transformers 4 reads them, of a config.json that transformers 5 has written.
 
     known: a config of that type with the defaults of the installed version, which ignores what it does not know.
-    Raises UnknownPositionsError for what transformers 4 cannot be told.
+    Raises ValueError for what transformers 4 cannot be told: it would compute other positions.
     """
     rope = values["rope_parameters"]
-    if hasattr(known, "rope_parameters"):
-        return values
     kinds = rope if any(isinstance(v, dict) for v in rope.values()) else {"": rope}
     older: dict[str, Any] = {}
     for kind, settings in kinds.items():
@@ -233,7 +229,7 @@ def with_older_rope(values: dict[str, Any], known: PretrainedConfig) -> dict[str
         older.update(rest)
     unknown = [key for key in older if not hasattr(known, key)]
     if unknown:
-        raise UnknownPositionsError(
+        raise ValueError(
             f"its `rope_parameters` have `{unknown[0]}`, which transformers {transformers.__version__} does not know "
             f"of a `{known.model_type}`; transformers 5 does."
         )

@@ -40,14 +40,10 @@ def depths(model: nn.Module) -> dict[str, int]:
         for i, layer in enumerate(layers, 1)
         for p in layer.parameters()
     }
-    embedding = {id(p) for module in _embeddings(model) for p in module.parameters()} - set(
-        in_layer
-    )
+    embedding = {id(p): 0 for module in _embeddings(model) for p in module.parameters()}
+    depth = embedding | in_layer
     last = len(stacks[0]) + 1
-    return {
-        name: 0 if id(p) in embedding else in_layer.get(id(p), last)
-        for name, p in model.named_parameters()
-    }
+    return {name: depth.get(id(p), last) for name, p in model.named_parameters()}
 
 
 def freeze(model: nn.Module, *, layers: int | str, embeddings: bool) -> None:

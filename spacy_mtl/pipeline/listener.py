@@ -131,9 +131,10 @@ def forward(
 def _refuse_unlinked(model: SharedTransformerListener, docs: list[Doc]) -> None:
     """Raises ListenerError if an encoder trains on these documents and does not know of this listener.
 
-    Or if their vectors are another encoder's, since this listener's own is frozen and does not annotate.
+    That encoder's batch is abandoned then. The copy that spaCy's `rehearse` makes of a head that is served wants no
+    gradient.
 
-    Its batch is abandoned then. The copy that spaCy's `rehearse` makes of a head that is served wants no gradient.
+    Or if their vectors are another encoder's, since this listener's own is frozen and does not annotate.
     """
     batch = SharedBatch.open_with(docs, model.upstream)
     if batch is not None and not (model.is_copy and model.task in batch.tasks):

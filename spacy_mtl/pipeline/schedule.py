@@ -1,6 +1,17 @@
-"""A schedule that can go back."""
+"""Schedules: those of a config, and one that can go back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+def schedules_of(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schedules of the optimizers of a config, for the heads and of components, each with its place."""
+    blocks = {"training": config["training"]}
+    blocks |= {f"components.{name}": block for name, block in config["components"].items()}
+    for place, block in blocks.items():
+        for key, value in (block.get("optimizer") or {}).items():
+            if isinstance(value, dict):
+                yield f"{place}.optimizer.{key}", value
 
 
 class Replayed:

@@ -599,6 +599,10 @@ class SharedTransformer(TrainablePipe):
         try:
             with self.shim.trains():
                 gradient = batch.close(self._weigh(batch))
+            squared = 0.0 if gradient is None else self._squared_norm(gradient)
+            if not math.isfinite(squared):
+                bad = [t for t, g in sorted(slots.items()) if not bool(np.isfinite(g).all())]
+                raise errors.gradient_not_finite(bad or sorted(slots))
         except BaseException:  # half of a backward pass must not get into the next step
             self._deferred = None
             self.shim.drop_gradients()
@@ -606,12 +610,6 @@ class SharedTransformer(TrainablePipe):
         finally:
             self.shim.release()
         if gradient is not None:
-            squared = self._squared_norm(gradient)
-            if not math.isfinite(squared):
-                self._deferred = None
-                self.shim.drop_gradients()
-                bad = [t for t, g in sorted(slots.items()) if not bool(np.isfinite(g).all())]
-                raise errors.gradient_not_finite(bad or sorted(slots))
             self._losses[self.name] = self._losses.get(self.name, 0.0) + squared
 
     def _forget(self) -> None:

@@ -134,9 +134,8 @@ class EncoderShim(Shim):
         s = self.settings
         if not s.name:
             raise errors.no_encoder_named()
-        with torch.inference_mode(
-            False
-        ):  # weights of a caller's inference mode could not be trained
+        # weights of a caller's inference mode could not be trained
+        with torch.inference_mode(False):
             encoder = load_pretrained(
                 s.name,
                 transformer_config=s.transformer_config,

@@ -25,6 +25,7 @@ from thinc.api import Config
 from .. import errors
 from ..annotation import count_units, heads_of, is_annotated
 from ..encoder.huggingface import resolve_name
+from ..pipeline.schedule import schedules_of
 from ..pipeline.shared_transformer import SharedTransformer, shared_transformers
 from .plan import Run
 
@@ -84,11 +85,9 @@ def with_budget(config: Config, steps: int, seed: int) -> Config:
     """
     changed = config.copy()
     before = config.interpolate()["training"]["max_steps"]
-    blocks = [changed["training"], *changed["components"].values()]
-    for optimizer in (block.get("optimizer") for block in blocks):
-        for schedule in (optimizer or {}).values():
-            if isinstance(schedule, dict) and schedule.get("total_steps") == before:
-                schedule["total_steps"] = steps
+    for _, schedule in schedules_of(changed):
+        if schedule.get("total_steps") == before:
+            schedule["total_steps"] = steps
     changed["training"]["seed"] = changed["system"]["seed"] = seed
     changed["training"] |= {"max_steps": steps, "eval_frequency": steps, "patience": 0}
     if changed["training"].get("max_epochs", 0) != -1:
