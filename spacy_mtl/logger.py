@@ -89,6 +89,13 @@ def make_task_logger(
             raise errors.no_shared_transformer("training.logger")
         config = nlp.config.interpolate()
         training = config["training"]
+        others = [n for n, w in training["score_weights"].items() if w and n != KEY]
+        if training["score_weights"].get(KEY) and others:
+            util.logger.warning(errors.worst_task_beside(others))
+        for component in shared:
+            if not component.listening_components:
+                util.logger.warning(errors.serves_nobody(component.name))
+        shared.sort(key=lambda component: not component.listening_components)
         if 0 < training["max_steps"] < training["eval_frequency"]:
             said = errors.hardly_evaluated(training["max_steps"], training["eval_frequency"])
             util.logger.warning(said)
@@ -98,9 +105,9 @@ def make_task_logger(
         statistics = TaskStatistics.of(nlp)
         if gradients:
             statistics.gradients = GradientLog(audit_every)
-            if len(shared) > 1:
-                first, *others = (component.name for component in shared)
-                util.logger.warning(errors.pulls_of_one_encoder(first, others))
+            first, *rest = (pipe.name for pipe in shared if pipe.listening_components)
+            if rest:
+                util.logger.warning(errors.pulls_of_one_encoder(first, rest))
         shared[0].statistics = statistics
         console = stdout if console_output else None
         log = TaskLog(nlp, statistics, console, output_file, steps_file)

@@ -24,10 +24,11 @@ from spacy_mtl.annotation import keep_layers
 from spacy_mtl.errors import ConfigError
 from spacy_mtl.logger import make_mlflow_logger, make_task_logger, make_tensorboard_logger
 from spacy_mtl.pipeline.diagnostics import GradientLog
+from spacy_mtl.pipeline.shared_transformer import shared_transformers
 from spacy_mtl.pipeline.statistics import TaskStatistics
 
 from .pipeline.conftest import encoder_path
-from .pipeline.helpers import give_fixed_weights, make_nlp, make_optimizer, shared
+from .pipeline.helpers import give_fixed_weights, head, make_nlp, make_optimizer, shared
 from .pipeline.sentences import SENTENCES, make_doc
 
 __all__ = ["encoder_path"]
@@ -43,8 +44,6 @@ def nlp(encoder_path: Path) -> Language:
         "textcat": None,
         "masked_textcat": "textcat",
     }
-    from .pipeline.helpers import head
-
     made = {name: {**head(base or name), "factory": name} for name, base in heads.items()}
     nlp = make_nlp(encoder_path, made)
     nlp.config["training"]["score_weights"] = {"tag_acc": 0.5, "ents_f": 0.5, "pos_acc": None}
@@ -315,17 +314,62 @@ def test_the_worst_task_is_shown_as_a_part(nlp: Language, tmp_path: Path) -> Non
     assert json.loads(path.read_text())["scores"]["worst_task"] == 3.25
 
 
+def warnings_at_setup(
+    nlp: Language, caplog: pytest.LogCaptureFixture, **settings: Any
+) -> tuple[str, Any]:
+    """What is said when a logger is set up, and the component that measures."""
+    caplog.clear()
+    with caplog.at_level("WARNING"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("spacy"), "propagate", True)
+        make_task_logger(**settings)(nlp, io.StringIO(), io.StringIO())
+    measured = [pipe for pipe in shared_transformers(nlp) if pipe.statistics is not None]
+    return caplog.text, measured[0]
+
+
 def test_one_encoder_s_heads_have_a_pull_and_that_is_said(
     encoder_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nlp = make_nlp(encoder_path, ("tagger",))
     block = nlp.config["components"]["shared_transformer"]["model"]
     nlp.add_pipe("shared_transformer", name="second", config={"model": block})
-    with caplog.at_level("WARNING"):
-        make_task_logger(gradients=False)(nlp, io.StringIO(), io.StringIO())
-        assert "measures how" not in caplog.text
-        make_task_logger()(nlp, io.StringIO(), io.StringIO())
-    assert "the heads of `shared_transformer` pull, not those of `second`" in caplog.text
+    said, measured = warnings_at_setup(nlp, caplog)
+    assert measured.name == "shared_transformer"
+    assert "No head listens to `second`, so it costs time" in said
+    assert "measures how" not in said  # there is nothing to measure
+    nlp.add_pipe("textcat", config={"model": head("textcat")["model"]})
+    said, measured = warnings_at_setup(nlp, caplog)
+    assert "the heads of `shared_transformer` pull, not those of `second`" in said
+    assert "No head listens" not in said
+    assert "measures how" not in warnings_at_setup(nlp, caplog, gradients=False)[0]
+
+
+def test_the_encoder_that_has_heads_is_the_one_that_is_measured(
+    encoder_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nlp = make_nlp(encoder_path, ("tagger",))
+    block = nlp.config["components"]["shared_transformer"]["model"]
+    nlp.add_pipe("shared_transformer", name="idle", config={"model": block}, first=True)
+    said, measured = warnings_at_setup(nlp, caplog)
+    assert measured.name == "shared_transformer"
+    assert "No head listens to `idle`" in said
+
+
+@pytest.mark.parametrize(
+    ("weights", "others"),
+    [
+        ({"worst_task": 1.0, "tag_acc": None, "ents_f": None, "cats_score": None}, None),
+        ({"worst_task": 1.0, "tag_acc": 0.0, "ents_f": None, "cats_score": None}, None),
+        ({"worst_task": None, "tag_acc": 1.0}, None),
+        ({"worst_task": 1.0, "ents_f": None}, "`tag_acc = null`, `cats_score = null`"),
+    ],
+)
+def test_the_worst_task_stands_alone(
+    nlp: Language, caplog: pytest.LogCaptureFixture, weights: dict[str, Any], others: str | None
+) -> None:
+    nlp.config["training"]["score_weights"] = weights
+    said, _ = warnings_at_setup(nlp, caplog)
+    assert (f"those that spaCy fills in by itself: {others}." in said) == bool(others)
+    assert ("beside" in said) == bool(others)
 
 
 def test_a_loss_that_is_no_number_is_written_as_null(nlp: Language, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`python -m spacy mtl debug CONFIG`: what the corpora hold, and what will go wrong, before any training."""
 
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from spacy import util
 from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaInit, ConfigSchemaTraining
+from thinc.api import Config
 from wasabi import Printer
 
 from . import app
@@ -40,10 +42,10 @@ def debug_command(
         with show_validation_error(config_path):
             config = util.load_config(config_path, overrides=overrides, interpolate=False)
             nlp = util.load_model_from_config(config, auto_fill=True)
-        report = make_report(nlp)
+            report = make_report(nlp)
     except (ConfigError, CorpusError) as error:
         printer.fail(str(error), exits=1)
-    except ValueError as error:  # of spaCy's, which training would end with too
+    except (ValueError, ImportError) as error:  # of spaCy's, which training would end with too
         printer.fail(f"The training cannot begin: {error}", exits=1)
     print_report(report, printer)
     if output is not None:
@@ -59,23 +61,25 @@ def make_report(nlp: Language) -> dict[str, Any]:
     """
     from ..annotation import heads_of
     from ..corpora import survey as surveys
-    from ..corpora.findings import find_in_settings, find_problems
+    from ..corpora.findings import find_problems
     from ..corpora.readers import MultiCorpus
     from ..pipeline.shared_transformer import shared_transformers
+    from .settings import check_before_loading, find_in_settings
 
     config = nlp.config.interpolate()
     training = util.registry.resolve(config["training"], schema=ConfigSchemaTraining)
-    names = [training["train_corpus"], training["dev_corpus"]]
-    train_corpus, dev_corpus = util.resolve_dot_names(config, names)
+    names = [_corpus_name(config, key) for key in ("train_corpus", "dev_corpus")]
+    corpora = util.resolve_dot_names(config, names)
+    train_corpus, dev_corpus = corpora
     nlp._link_components()
-    encoders = shared_transformers(nlp)
-    for pipe in encoders:  # batches by wordpieces need its tokenizer, listeners its width
+    check_before_loading(nlp, training["frozen_components"])
+    for pipe in shared_transformers(nlp):  # batches need its tokenizer, listeners its width
         pipe.initialize(list, nlp=nlp)
     heads = heads_of(nlp)
-    _check_upstreams(heads, training["frozen_components"])
-    for corpus in (train_corpus, dev_corpus):
+    for name, corpus in zip(names, corpora, strict=True):
         if isinstance(corpus, MultiCorpus):
-            corpus.check(nlp)
+            with _named(name):
+                corpus.check(nlp)
     train, n_batches = _survey(train_corpus, nlp, heads, training["batcher"], key=names[0])
     dev, _ = _survey(dev_corpus, nlp, heads, iter, key=names[1])  # there are no batches
     exposures, batches = surveys.exposure(
@@ -95,19 +99,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
         streams=isinstance(train_corpus, MultiCorpus) and train_corpus.stream,
         samples=isinstance(train_corpus, MultiCorpus),
     )
-    frozen = training["frozen_components"]
-    ends = []  # spaCy counts steps from 0, and makes one of the number `max_steps`
-    if training["max_steps"] > 0:
-        ends.append(training["max_steps"])
-    if training["max_epochs"] > 0:
-        ends.append(training["max_epochs"] * batches - 1)
-    findings += find_in_settings(
-        last_step=min(ends, default=None),
-        every=training["eval_frequency"],
-        apart=[n for n, head in heads.items() if encoders and n not in frozen and _is_apart(head)],
-        fast=[p.name for p in encoders if p.optimizer is None and p.name not in frozen],
-        rate=_highest_rate(training["optimizer"]),
-    )
+    findings += find_in_settings(nlp, training, batches=batches)
     findings.sort(key=lambda finding: finding.level != "error")
     return {
         "batches_per_epoch": batches,
@@ -118,45 +110,38 @@ def make_report(nlp: Language) -> dict[str, Any]:
     }
 
 
-def _check_upstreams(heads: dict[str, Any], frozen: Any) -> None:
-    """Raises ConfigError, as the training would, for a listener that names nobody."""
+def _corpus_name(config: Config, key: str) -> str:
+    """The block that `[training]` names as a corpus. Raises ConfigError if there is none of that name."""
     from .. import errors
-    from ..pipeline.listener import SharedTransformerListener
 
-    for name, head in heads.items():
-        nodes = () if name in frozen or not hasattr(head, "model") else head.model.walk()
-        for node in nodes:
-            if isinstance(node, SharedTransformerListener) and node.upstream is None:
-                raise errors.no_upstream(node.upstream_name)
-
-
-def _is_apart(head: Any) -> bool:
-    """Whether it has a model that listens to no other component."""
-    from thinc.api import Model
-
-    from ..pipeline.neighbours import is_listener
-
-    model = getattr(head, "model", None)
-    return isinstance(model, Model) and not any(map(is_listener, model.walk()))
-
-
-def _highest_rate(optimizer: Any) -> float:
-    """In the first thousand steps."""
-    rates = islice(getattr(optimizer, "schedules", {}).get("learn_rate", ()), 1000)
-    return max([float(getattr(optimizer, "learn_rate", 0.0)), *map(float, rates)])
+    name = config["training"][key]
+    try:
+        util.dot_to_object(config, name)
+    except (KeyError, TypeError):
+        need = "the name of a block of the config, such as corpora.train"
+        raise errors.bad_setting(name, key=f"training.{key}", need=need) from None
+    return str(name)
 
 
 def _survey(corpus: Any, nlp: Language, heads: dict[str, Any], batcher: Any, *, key: str) -> Any:
     """What a corpus holds, and how many batches it makes. Raises CorpusError if it cannot be read, whoever reads it."""
     from ..corpora.survey import survey
+
+    with _named(key):
+        return survey(corpus, nlp, heads, batcher)
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Errors say which corpus they are of."""
     from ..errors import ConfigError, CorpusError
 
     try:
-        return survey(corpus, nlp, heads, batcher)
-    except (ConfigError, CorpusError):
-        raise
+        yield
+    except (ConfigError, CorpusError) as error:
+        raise type(error)(f"In `[{key}]`: {error}") from error
     except (OSError, ValueError) as error:
-        raise CorpusError(f"`{key}` cannot be read: {error}") from error
+        raise CorpusError(f"`[{key}]` cannot be read: {error}") from error
 
 
 def _labels_to_come(config: Any, heads: dict[str, Any]) -> dict[str, set[str]]:

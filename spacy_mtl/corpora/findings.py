@@ -1,6 +1,6 @@
-"""What will go wrong in training, as far as the corpora and the settings tell."""
+"""What will go wrong in training, as far as the corpora tell."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -24,7 +24,6 @@ TRANSITIONS = ("ner", "parser")
 MASKED_BY_LABEL = ("textcat_multilabel", "masked_textcat_multilabel", "masked_morphologizer")
 FIRST_DRAWS = 100  # of a stream; spaCy initializes heads with so many
 RARE_DRAWS = 5
-FAST = 5e-4  # rate at which pretrained weights are soon lost
 
 
 @dataclass(frozen=True)
@@ -65,54 +64,6 @@ def find_problems(
         *_overlap(train, dev),
     ]
     return sorted(found, key=lambda finding: finding.level != "error")
-
-
-def find_in_settings(
-    *, last_step: int | None, every: int, apart: Iterable[str], fast: Iterable[str], rate: float
-) -> list[Finding]:
-    """What the settings of a training tell.
-
-    last_step: its number, counted from 0; None: there is none. every: from one evaluation to the next. apart: heads
-    that are trained and listen to nobody. fast: shared_transformers that are trained without an optimizer of their own.
-    rate: the highest of the pipeline's.
-    """
-    found = [*_evaluations(last_step, every)]
-    found += [
-        Finding(
-            "warning",
-            f"`{name}` does not listen to a shared_transformer: it trains and runs by itself, and shares nothing. For "
-            'a model with `tok2vec`, `@architectures = "spacy_mtl.SharedTransformerListener.v1"` there makes it '
-            "listen.",
-        )
-        for name in apart
-    ]
-    found += [
-        Finding(
-            "warning",
-            f"`[training.optimizer]` steps the encoder of `{name}` too, at up to {rate:g}, which soon undoes what it "
-            f"was pretrained to. Give it an optimizer of its own: `[components.{name}.optimizer]`, with "
-            '`@optimizers = "spacy_mtl.AdamW.v1"` and `learn_rate = 0.0002`.',
-        )
-        for name in fast
-        if rate > FAST
-    ]
-    return found
-
-
-def _evaluations(last_step: int | None, every: int) -> Iterator[Finding]:
-    """Whether the last step that is evaluated, which `model-best` has at most, is far from the last one."""
-    if every < 1:
-        text = f"`training.eval_frequency = {every}` cannot be used: it must be at least 1."
-        yield Finding("error", text)
-    elif last_step and (left := last_step % every):
-        evaluated = f"last in step {last_step - left}"
-        if last_step < every:
-            evaluated = "so only in step 0, and `model-best` is a pipeline that has learnt nothing"
-        yield Finding(
-            "warning",
-            f"The training ends with step {last_step}, counted from 0, and is evaluated in every {every}th, "
-            f"{evaluated}. Set `[training] eval_frequency` to {last_step} or a divisor of it, or use `model-last`.",
-        )
 
 
 def _unannotated_heads(train: Survey, dev: Survey, heads: list[str]) -> Iterator[Finding]:

@@ -2,6 +2,11 @@
 
 from collections.abc import Iterable
 
+FREEZE_INSTEAD = (
+    'set `freeze_layers = "all"` in its model instead (with `source`, in the `config.cfg` of the pipeline that it is '
+    "taken from)"
+)
+
 
 class ConfigError(ValueError):
     """A setting cannot work. Names the value, its place in the config and the fix."""

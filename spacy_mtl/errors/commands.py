@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from .base import ConfigError, listed
+from .base import FREEZE_INSTEAD, ConfigError, listed
 
 
 def no_score(task: str) -> ConfigError:
@@ -59,6 +59,17 @@ def schedule_ends_early(key: str, total_steps: int, *, max_steps: int) -> str:
     )
 
 
+def worst_task_beside(others: Iterable[str]) -> str:
+    """A warning."""
+    others = list(others)
+    nulls = ", ".join(f"`{name} = null`" for name in others)
+    return (
+        f"`worst_task` has a weight in `[training.score_weights]` beside {listed(others)}. It counts the evaluations "
+        "that were the best, so their sum means nothing. Let it stand alone: set the others to null, also those that "
+        f"spaCy fills in by itself: {nulls}."
+    )
+
+
 def no_source_for(heads: Iterable[str], *, key: str) -> ConfigError:
     return ConfigError(
         f"No source in `[{key}]` is annotated for {listed(heads)}. Add the component to the `tasks` of one, or "
@@ -106,7 +117,7 @@ def no_shared_transformer(key: str) -> ConfigError:
     return ConfigError(
         f"`{key}` reports on what passes through a shared_transformer in training, and the pipeline has none that "
         "takes part. Add one, or use spaCy's own logger. If it is in `[training] frozen_components`, take it out, and "
-        'set `freeze_layers = "all"` in its model instead.'
+        f"{FREEZE_INSTEAD}."
     )
 
 

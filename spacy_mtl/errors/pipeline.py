@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from .base import ConfigError, listed
+from .base import FREEZE_INSTEAD, ConfigError, listed
 
 
 class ListenerError(ValueError):
@@ -44,14 +44,24 @@ def not_loaded() -> ConfigError:
     )
 
 
-def no_upstream(upstream: str) -> ConfigError:
+def no_upstream(
+    upstream: str, *, task: str | None = None, encoders: Iterable[str] = ()
+) -> ConfigError:
+    """encoders: names of the shared_transformers that are in the pipeline, wherever they stand."""
+    where = "A listener's" if task is None else f"`components.{task}`: its listener's"
     wanted = 'a component with `factory = "shared_transformer"`'
     if upstream != "*":
         wanted = f"a shared_transformer component that is called `{upstream}`"
+    there, place = list(encoders), "the component" if task is None else f"`{task}`"
+    fix = f'Add one, and `upstream = "*"`, the default, takes any that stands before {place}.'
+    if there:
+        fix = (
+            f"The pipeline has {listed(there)}: let it stand before {place}, and set the listener's `upstream` to its "
+            'name or to "*", which takes any.'
+        )
     return ConfigError(
-        f'A listener with `upstream = "{upstream}"` has nobody to listen to. It needs {wanted} that stands before '
-        "its own component in `[nlp] pipeline`. Add one, or set the listener's `upstream` to the name of the one "
-        'that is there ("*" takes any).'
+        f'{where} `upstream = "{upstream}"` has nobody to listen to. It needs {wanted} that stands before {place} in '
+        f"`[nlp] pipeline`. {fix}"
     )
 
 
@@ -105,8 +115,16 @@ def trained_on_other_depth(
 def mix_is_not_trained(task: str, *, upstream: str) -> ConfigError:
     return ConfigError(
         f"`{task}` learns a mix of the layers of `{upstream}`, which does not take part in this training. If "
-        f'`{upstream}` is in `[training] frozen_components`, take it out, and set `freeze_layers = "all"` in its model '
-        "instead; `nlp.rehearse` trains heads without their encoder, so leave out those that mix layers."
+        f"`{upstream}` is in `[training] frozen_components`, take it out, and {FREEZE_INSTEAD}; `nlp.rehearse` trains "
+        "heads without their encoder, so leave out those that mix layers."
+    )
+
+
+def serves_nobody(name: str) -> str:
+    """A warning."""
+    return (
+        f"No head listens to `{name}`, so it costs time and does nothing. Set the `upstream` of the heads that are to "
+        f'listen to `{name}` ("*" takes the nearest shared_transformer before the head), or take it out.'
     )
 
 

@@ -100,13 +100,20 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
     """Remember the sample: it has no vectors yet, and the layers behind need its shape only."""
     assert isinstance(model, SharedTransformerListener)
     if model.upstream is None:
-        raise errors.no_upstream(model.upstream_name)
+        raise _no_upstream(model, X or ())
     if model.maybe_get_dim("nO") is None:
         raise errors.frozen_without_weights(model.upstream)
     if model.mixes:
         assert model.n_layers is not None
         layer_mix.start(model, model.n_layers)
     model.sample_docs = tuple(X or ())
+
+
+def _no_upstream(listener: SharedTransformerListener, docs: Sequence[Doc]) -> errors.ConfigError:
+    from .shared_transformer import surroundings
+
+    task, encoders = surroundings(listener, docs[0].vocab) if docs else (None, [])
+    return errors.no_upstream(listener.upstream_name, task=task, encoders=encoders)
 
 
 def forward(

@@ -97,6 +97,12 @@ class AdamW:
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         optimizer.grad_scale = ((norm + 1e-6) / most).clamp(min=1.0).float()
 
+    def highest_rate(self, n_steps: int) -> float:
+        """The highest learning rate of the first steps."""
+        if self._rates is None:
+            return self.learn_rate
+        return max(map(self._rates, range(n_steps)), default=0.0)
+
     def to_bytes(self) -> bytes | None:
         """The state as safetensors: both moments and the number of steps. None before the first step."""
         from ..encoder.checkpoint import weights_to_bytes

@@ -281,7 +281,12 @@ class SharedTransformer(TrainablePipe):
         return list(self.listener_map)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
-        """Serve a listener. Raises ConfigError if its width is fixed and is not the encoder's."""
+        """Serve a listener, which another encoder of the pipeline serves no more.
+
+        Raises ConfigError if its width is fixed and is not the encoder's.
+        """
+        for other in self._beside():
+            other.remove_listener(listener, component_name)
         listeners = self._listener_map.setdefault(component_name, [])
         if not any(listener is other for other in listeners):
             listeners.append(listener)
@@ -297,6 +302,14 @@ class SharedTransformer(TrainablePipe):
         except errors.ConfigError:
             self.remove_listener(listener, component_name)
             raise
+
+    def _beside(self) -> "list[SharedTransformer]":
+        """The other encoders of its pipeline."""
+        here = _PIPELINES.get(self)
+        if here is None:
+            return []
+        others = [pipe for pipe in _all_of(self.vocab) if pipe is not self]
+        return [pipe for pipe in others if _PIPELINES.get(pipe) == here]
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
         """Stop serving a listener. Returns whether it was served."""
@@ -442,6 +455,7 @@ class SharedTransformer(TrainablePipe):
                     self._check_nearest(name, nearest, nlp)
                 if "doc.tensor" in nlp.get_pipe_meta(name).assigns:
                     nearest = name
+            check_upstreams(nlp)
             self._check_balancer()
 
     def _check_balancer(self) -> None:
@@ -796,9 +810,30 @@ def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:
     return min(_all_of(vocab), key=lambda pipe: pipe.name, default=None)
 
 
+def surroundings(listener: Model, vocab: Vocab) -> tuple[str | None, list[str]]:
+    """The component that a listener is in, as far as that can be found, and the shared_transformers of its pipeline."""
+    encoders = sorted(_all_of(vocab), key=lambda pipe: pipe.name)
+    for nlp in (reference() for reference in filter(None, map(_PIPELINES.get, encoders))):
+        for name, component in [] if nlp is None else nlp.components:
+            model = getattr(component, "model", None)
+            if isinstance(model, Model) and any(node is listener for node in model.walk()):
+                return name, [pipe.name for pipe in encoders]
+    return None, [pipe.name for pipe in encoders]
+
+
 def shared_transformers(nlp: Language) -> list[SharedTransformer]:
     """Those that take part in a pipeline, in its order."""
     return [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SharedTransformer)]
+
+
+def check_upstreams(nlp: Language, *, frozen: Iterable[str] = ()) -> None:
+    """Raises ConfigError for a listener that names nobody, in a head that takes part and is not frozen."""
+    for name, head in heads_of(nlp).items():
+        nodes = () if name in frozen or not hasattr(head, "model") else head.model.walk()
+        for node in nodes:
+            if isinstance(node, SharedTransformerListener) and node.upstream is None:
+                names = [pipe.name for pipe in shared_transformers(nlp)]
+                raise errors.no_upstream(node.upstream_name, task=name, encoders=names)
 
 
 def require_package(nlp: Language) -> None:

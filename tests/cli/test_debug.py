@@ -107,6 +107,7 @@ TAGGER = """
 
 [components.tagger.model.tok2vec]
 """
+ENCODER = "spacy_mtl.TransformerEncoder.v1"
 ALL = {"tags": (["tag"], ["tagger"]), "names": (["ents"], ["ner"]), "cats": (["cats"], ["textcat"])}
 
 
@@ -167,6 +168,10 @@ class Setting:
 @pytest.fixture
 def setting(tmp_path: Path, encoder_path: Path) -> Setting:
     return Setting(tmp_path, encoder_path)
+
+
+def as_arguments(overrides: dict[str, str]) -> list[str]:
+    return [part for key, value in overrides.items() for part in (f"--{key}", value)]
 
 
 def findings(report: dict[str, Any]) -> str:
@@ -406,7 +411,164 @@ def test_a_listener_that_names_nobody_is_refused(setting: Setting) -> None:
     setting.values["tagger"] += '\nupstream = "transformer"'
     code, said, _ = setting.run()
     assert code == 1
-    assert '"transformer"' in said or "`transformer`" in said
+    assert '`components.tagger`: its listener\'s `upstream = "transformer"`' in said
+    assert "The pipeline has `shared_transformer`" in said
+
+
+SCORES = "training.score_weights."
+
+
+@pytest.mark.parametrize(
+    ("overrides", "level", "said"),
+    [
+        ({"training.frozen_components": '["tager"]'}, "error", "`tager` in `training.frozen_"),
+        ({"training.annotating_components": '["nr"]'}, "error", "`nr` in `training.annotating_"),
+        ({"training.dropout": "1.5"}, "error", "`training.dropout = 1.5` cannot be used"),
+        ({"training.accumulate_gradient": "0"}, "error", "`training.accumulate_gradient = 0`"),
+        ({"training.patience": "-1"}, "error", "it must be at least 0"),
+        ({"training.max_epochs": "-2"}, "error", "it must be at least -1"),
+        ({f"{SCORES}tagg_acc": "0.5"}, "warning", "Alike are `tag_acc`."),
+        ({f"{SCORES}tag_acc@tags": "0.5"}, None, "is no score"),
+        ({f"{SCORES}speed": "0.0"}, None, "is no score"),
+        ({f"{SCORES}worst_task": "1.0"}, "warning", "so their sum means nothing"),
+        (
+            {f"{SCORES}worst_task": "1.0"}
+            | {f"{SCORES}{key}": "null" for key in ("tag_acc", "ents_f", "cats_score")},
+            None,
+            "[training.score_weights]",
+        ),
+        (
+            {f"{SCORES}{key}": "null" for key in ("tag_acc", "ents_f", "cats_score")},
+            "warning",
+            "No score has a weight",
+        ),
+        ({"components.shared_transformer.optimizer.learn_rate": "2.0"}, "warning", "at up to 2,"),
+        ({"components.shared_transformer.optimizer.learn_rate": "0.0"}, "warning", "a rate of 0"),
+        (
+            {
+                "components.shared_transformer.optimizer.learn_rate": "0.0",
+                "components.shared_transformer.model.freeze_layers": "all",
+            },
+            None,
+            "a rate of 0",
+        ),
+    ],
+)
+def test_a_setting_that_would_be_passed_over_is_found(
+    setting: Setting, overrides: dict[str, str], level: str | None, said: str
+) -> None:
+    setting.add_all()
+    weights = {k.removeprefix(SCORES): v for k, v in overrides.items() if k.startswith(SCORES)}
+    lines = "\n".join(f"{key} = {value}" for key, value in weights.items())
+    setting.values["labels"] = f"\n[training.score_weights]\n{lines}"
+    given = {key: value for key, value in overrides.items() if not key.startswith(SCORES)}
+    code, _, report = setting.run(*as_arguments(given))
+    found = [f for f in report["findings"] if said in f["text"]]
+    assert [f["level"] for f in found] == ([level] if level else [])
+    assert code == (1 if level == "error" else 0)
+
+
+def test_a_score_by_another_key_of_spans_is_found(setting: Setting) -> None:
+    """spaCy's default weights name the score of the group `sc`, whatever the group is called."""
+    setting.add_all()
+    setting.run()
+    config = setting.folder / "spans.cfg"
+    text = (setting.folder / "config.cfg").read_text()
+    spans = '[components.spancat]\nfactory = "masked_spancat"\nspans_key = "events"\n\n[corpora]\n'
+    text = text.replace('"textcat"]', '"textcat","spancat"]', 1).replace("[corpora]\n", spans, 1)
+    config.write_text(text)
+    report = setting.folder / "report.json"
+    CliRunner().invoke(app, ["mtl", "debug", str(config), "--output", str(report)])
+    found = findings(json.loads(report.read_text()))
+    assert "`spans_sc_f` in `[training.score_weights]` is no score" in found
+    assert "Alike are `spans_events_f`" in found
+
+
+def source_the_encoder(setting: Setting) -> Path:
+    """A config that takes it from a saved pipeline and freezes it."""
+    setting.add_all()
+    setting.run()
+    text = (setting.folder / "config.cfg").read_text()
+    nlp = spacy.blank("en")
+    block = {"model": {"@architectures": ENCODER, "name": str(setting.values["encoder"])}}
+    nlp.add_pipe("shared_transformer", config=block)
+    nlp.initialize()
+    nlp.to_disk(setting.folder / "saved")
+    start, stop = text.index("[components.shared_transformer]"), text.index("[components.tagger]")
+    block = f'[components.shared_transformer]\nsource = "{setting.folder / "saved"}"\n\n'
+    config = setting.folder / "sourced.cfg"
+    config.write_text(text[:start] + block + text[stop:])
+    return config
+
+
+@pytest.mark.parametrize(
+    ("annotating", "logger", "said"),
+    [
+        ([], "spacy.ConsoleLogger.v1", "`textcat` will be trained on documents that"),
+        (["shared_transformer"], "spacy.ConsoleLogger.v1", None),
+        (["shared_transformer"], "spacy_mtl.TaskLogger.v1", "has none that takes part"),
+    ],
+)
+def test_a_frozen_encoder_has_to_annotate(
+    setting: Setting, annotating: list[str], logger: str, said: str | None
+) -> None:
+    config, report = source_the_encoder(setting), setting.folder / "report.json"
+    config.write_text(f'{config.read_text()}\n[training.logger]\n@loggers = "{logger}"\n')
+    overrides = {
+        "training.frozen_components": '["shared_transformer"]',
+        "training.annotating_components": json.dumps(annotating),
+    }
+    args = as_arguments(overrides)
+    result = CliRunner().invoke(app, ["mtl", "debug", str(config), "-o", str(report), *args])
+    found = findings(json.loads(report.read_text()))
+    assert said in found if said else "error" not in found
+    assert result.exit_code == (1 if said else 0)
+
+
+def test_an_encoder_that_nobody_loads_is_refused(setting: Setting) -> None:
+    setting.add_all()
+    code, said, _ = setting.run("--training.frozen_components", '["shared_transformer"]')
+    assert code == 1
+    assert "`shared_transformer` has no weights" in said
+
+
+def test_an_encoder_without_heads_is_found(setting: Setting) -> None:
+    setting.add_all()
+    setting.run()
+    text = (setting.folder / "config.cfg").read_text()
+    start, stop = text.index("[components.shared_transformer]"), text.index("[components.tagger]")
+    block = text[start:stop]
+    text = text[:start] + block.replace(".shared_transformer", ".second") + text[start:]
+    text = text.replace('["shared_transformer",', '["shared_transformer","second",', 1)
+    config, report = setting.folder / "two.cfg", setting.folder / "report.json"
+    config.write_text(text)
+    CliRunner().invoke(app, ["mtl", "debug", str(config), "--output", str(report)])
+    found = findings(json.loads(report.read_text()))
+    assert "No head listens to `shared_transformer`" in found
+    assert "No head listens to `second`" not in found
+
+
+@pytest.mark.parametrize("name", ["corpora.trian", "corpra.train", "corpora.train.sources.x.y"])
+def test_a_corpus_that_is_not_there_is_named(setting: Setting, name: str) -> None:
+    setting.add_all()
+    code, said, _ = setting.run("--training.train_corpus", name)
+    assert code == 1
+    assert f"✘ `training.train_corpus = '{name}'` cannot be used" in said
+
+
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_the_corpus_of_a_wrong_source_is_named(setting: Setting, part: str) -> None:
+    setting.add_all()
+    code, said, _ = setting.run(f"--corpora.{part}.sources.names.tasks", '["nerr"]')
+    assert code == 1
+    assert f"In `[corpora.{part}]`: `nerr` in `sources.names.tasks` is not a component" in said
+
+
+def test_a_language_that_does_not_exist_is_said_without_a_traceback(setting: Setting) -> None:
+    setting.add_all()
+    code, said, _ = setting.run("--nlp.lang", "english")
+    assert code == 1
+    assert "Can't import language english" in said
 
 
 def test_evaluations_that_never_come_are_refused(setting: Setting) -> None:

@@ -1,5 +1,6 @@
 """A setting that cannot work is named with its value and the fix, as early as it can be known."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,26 @@ def test_a_number_in_quotes_is_no_schedule(encoder_path: Path) -> None:
     listener = {**LISTENER, "grad_factor": quoted}
     with pytest.raises(ConfigError, match=r"`tok2vec\.grad_factor = .*without quotes"):
         make_nlp(encoder_path, {"tagger": head("tagger", listener)})
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "upstream", "said"),
+    [
+        ((NAME, "tagger"), "transfomer", f"that is called `transfomer`.*has `{NAME}`"),
+        (("tagger", NAME), "*", f"The pipeline has `{NAME}`: let it stand before `tagger`"),
+        (("tagger", NAME), NAME, f"The pipeline has `{NAME}`: let it stand before `tagger`"),
+        (("tagger",), "*", 'factory = "shared_transformer".*Add one'),
+    ],
+)
+def test_a_listener_that_finds_nobody_says_what_there_is(
+    encoder_path: Path, pipeline: tuple[str, ...], upstream: str, said: str
+) -> None:
+    config = make_config(
+        encoder_path, {"tagger": head("tagger", {**LISTENER, "upstream": upstream})}
+    )
+    config["nlp"]["pipeline"] = list(pipeline)
+    config["components"] = {name: config["components"][name] for name in pipeline}
+    nlp = English.from_config(config)
+    with pytest.raises(ConfigError, match=f'`upstream = "{re.escape(upstream)}"`.*{said}') as error:
+        nlp.initialize(lambda: make_examples(nlp.vocab))
+    assert ("`components.tagger`: its listener's" in str(error.value)) == (NAME in pipeline)

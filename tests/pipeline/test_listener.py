@@ -231,18 +231,3 @@ def test_a_listener_without_an_upstream_is_named_when_the_pipeline_is_initialize
     message = r'`upstream = "\*"`.*needs a component with `factory = "shared_transformer"`'
     with pytest.raises(ConfigError, match=message):
         nlp.initialize(lambda: make_examples(nlp.vocab))
-
-
-def test_a_listener_with_the_wrong_upstream_is_named_with_its_value(encoder_path: Path) -> None:
-    heads = {"tagger": head("tagger", {**LISTENER, "upstream": "trf"})}
-    with pytest.raises(ConfigError, match=r'`upstream = "trf"`.*is called `trf`.*\("\*" takes any'):
-        make_nlp(encoder_path, heads)
-
-
-def test_a_head_that_stands_before_the_encoder_is_refused(encoder_path: Path) -> None:
-    nlp = make_nlp(encoder_path, ["tagger"], initialize=False)
-    config = nlp.config.copy()
-    config["nlp"]["pipeline"] = ["tagger", NAME]
-    wrong = English.from_config(config)
-    with pytest.raises(ConfigError, match="stands before its own component"):
-        wrong.initialize(lambda: make_examples(wrong.vocab))

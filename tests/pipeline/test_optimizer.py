@@ -342,3 +342,15 @@ def test_an_optimizer_that_returns_new_weights_is_obeyed(encoder_path: Path) -> 
     shim.finish_update(Halving(0.1))
     for name, parameter in shim.require().model.named_parameters():
         torch.testing.assert_close(parameter.detach(), before[name] / 2)
+
+
+@pytest.mark.parametrize(
+    ("rate", "highest"),
+    [(0.2, 0.2), ([0.0, 0.3, 0.1, 0.9], 0.3), (0.0, 0.0)],
+)
+def test_the_highest_rate_of_the_first_steps(rate: Any, highest: float) -> None:
+    """Looking ahead changes nothing."""
+    optimizer = make_adamw(rate)
+    before = optimizer.learn_rate
+    assert optimizer.highest_rate(3) == highest
+    assert optimizer.learn_rate == before
