@@ -1,9 +1,9 @@
 """`python -m spacy mtl debug CONFIG`: what the corpora hold, and what will go wrong, before any training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import srsly
 import typer
@@ -16,6 +16,9 @@ from wasabi import Printer
 
 from . import app
 from .options import OVERRIDES, CodePath, ConfigPath, prepare_file
+
+if TYPE_CHECKING:
+    from ..corpora.findings import Finding
 
 
 @app.command("debug", context_settings=OVERRIDES)
@@ -36,13 +39,14 @@ def debug_command(
         prepare_file(output)
     import_code(code_path)
     from ..errors import ConfigError, CorpusError
+    from .settings import find_ignored
 
     printer = Printer()
     try:
         with show_validation_error(config_path):
             config = util.load_config(config_path, overrides=overrides, interpolate=False)
             nlp = util.load_model_from_config(config, auto_fill=True)
-            report = make_report(nlp)
+            report = make_report(nlp, find_ignored(config, nlp.config))
     except (ConfigError, CorpusError) as error:
         printer.fail(str(error), exits=1)
     except (ValueError, ImportError) as error:  # of spaCy's, which training would end with too
@@ -54,8 +58,8 @@ def debug_command(
         raise typer.Exit(1)
 
 
-def make_report(nlp: Language) -> dict[str, Any]:
-    """All that the command tells, as plain data.
+def make_report(nlp: Language, ignored: "Sequence[Finding]" = ()) -> dict[str, Any]:
+    """All that the command tells, as plain data. ignored: findings from before the pipeline was made.
 
     Raises ConfigError or CorpusError for settings that cannot work and files that cannot be read.
     """
@@ -99,7 +103,7 @@ def make_report(nlp: Language) -> dict[str, Any]:
         streams=isinstance(train_corpus, MultiCorpus) and train_corpus.stream,
         samples=isinstance(train_corpus, MultiCorpus),
     )
-    findings += find_in_settings(nlp, training, batches=batches)
+    findings += [*ignored, *find_in_settings(nlp, training, batches=batches)]
     findings.sort(key=lambda finding: finding.level != "error")
     return {
         "batches_per_epoch": batches,

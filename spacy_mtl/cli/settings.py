@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from spacy.language import Language
+from thinc.api import Config
 
 from .. import errors
 from ..annotation import heads_of
@@ -47,6 +48,20 @@ def check_before_loading(nlp: Language, frozen: Iterable[str]) -> None:
         if pipe.name in frozen and pipe.shim.encoder is None:
             raise errors.frozen_without_weights(pipe.name)
     check_upstreams(nlp, frozen=frozen)
+
+
+def find_ignored(config: Config, filled: Config) -> list[Finding]:
+    """Settings that spaCy takes out without a word. filled: what it has made of the config."""
+    found = []
+    for section in ("nlp", "training", "initialize"):
+        known = filled.get(section, {})
+        for name in config.get(section, {}).keys() - known.keys():
+            alike = errors.listed(get_close_matches(name, known))
+            fix = f"Did you mean {alike}?" if alike else "Take it out."
+            if name == "balancer":
+                fix = "It belongs into the component: `[components.shared_transformer.balancer]`."
+            found.append(_warning(f"`{section}.{name}` is no setting, and does nothing. {fix}"))
+    return found
 
 
 def _numbers(training: dict[str, Any]) -> Iterator[Finding]:

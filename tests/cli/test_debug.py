@@ -468,6 +468,24 @@ def test_a_setting_that_would_be_passed_over_is_found(
     assert code == (1 if level == "error" else 0)
 
 
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (
+            '[training.balancer]\n@balancers = "spacy_mtl.PCGrad.v1"',
+            "`training.balancer` is no setting, and does nothing. It belongs into the component",
+        ),
+        ("[training.sampling]\nalpha = 1", "`training.sampling` is no setting"),
+        ("[initialize.component]\nx = 1", "Did you mean `components`?"),
+    ],
+)
+def test_a_block_that_spacy_passes_over_is_found(setting: Setting, block: str, said: str) -> None:
+    setting.add_all()
+    setting.values["labels"] = f"\n{block}"
+    _, _, report = setting.run()
+    assert said in findings(report)
+
+
 def test_a_score_by_another_key_of_spans_is_found(setting: Setting) -> None:
     """spaCy's default weights name the score of the group `sc`, whatever the group is called."""
     setting.add_all()
