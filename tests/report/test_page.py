@@ -128,7 +128,7 @@ def test_the_least_there_can_be_makes_a_page(plain: Plain) -> None:
         "tagger tagger tag_acc 0 25.00",
         "No balancer",
         "Gradients were not measured",
-        "The corpora of the training cannot be read: ConfigValidationError",
+        "The corpora of the training cannot be read: ConfigError: `training.train_corpus = ",
         "The dev corpus cannot be read: ",
         "What sharing gained each task was not measured",
     ):
