@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from spacy import util
 from thinc.api import Config
 from training import (
     as_peer,
     entity_recogniser,
+    gum_config,
     load_results,
     one_optimizer,
     run,
@@ -51,14 +51,7 @@ def make_config(
     folder: Path, system: str, *, updates: int, seed: int, words: int, rate: float
 ) -> Config:
     """The project's config for GUM; with one optimizer, and spacy-transformers in place of our component, if asked."""
-    overrides = {
-        "paths.train": str(folder / "train.spacy"),
-        "paths.dev": str(folder / "dev.spacy"),
-        "system.seed": seed,
-        "system.gpu_allocator": None,
-        "training.batcher.size": words,
-    }
-    config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    config = gum_config(folder, words=words, seed=seed)
     set_precision(config)
     if system != AS_IS:
         config["components"]["ner"] = entity_recogniser("ner")

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from spacy import util
 from spacy.language import Language
 from thinc.api import Config
 from training import (
     entity_recogniser,
+    gum_config,
     load_results,
     run_pipeline,
     set_encoder_rate,
@@ -42,14 +42,7 @@ Speed: of the head alone as a stage of `nlp.pipe`, in processor time, median of 
 
 def make_config(folder: Path, factory: str, *, updates: int, seed: int, words: int) -> Config:
     """configs/gum.cfg with one head, and a rate of 0.0001 for the encoder."""
-    overrides = {
-        "paths.train": str(folder / "train.spacy"),
-        "paths.dev": str(folder / "dev.spacy"),
-        "system.seed": seed,
-        "system.gpu_allocator": None,
-        "training.batcher.size": words,
-    }
-    config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    config = gum_config(folder, words=words, seed=seed)
     set_precision(config)
     set_encoder_rate(config)
     components = config["components"]

@@ -91,6 +91,18 @@ def set_encoder_rate(config: Config, rate: float = 1e-4) -> None:
     optimizer["learn_rate"]["initial_rate"] = rate
 
 
+def gum_config(folder: Path, *, words: int, seed: int = 0) -> Config:
+    """configs/gum.cfg. folder: with train.spacy and dev.spacy. words: in a batch, as its batcher counts them."""
+    overrides = {
+        "paths.train": str(folder / "train.spacy"),
+        "paths.dev": str(folder / "dev.spacy"),
+        "system.seed": seed,
+        "system.gpu_allocator": None,
+        "training.batcher.size": words,
+    }
+    return util.load_config(Path(__file__).parents[1] / "configs" / "gum.cfg", overrides=overrides)
+
+
 def set_precision(config: Config, precision: str = "fp32") -> None:
     """Of the encoder, for training and prediction. fp32 is what spacy-transformers has on any processor."""
     config["components"]["shared_transformer"]["model"]["precision"] = precision

@@ -19,9 +19,8 @@ from typing import Annotated, Any
 import torch
 import typer
 from environment import describe
-from spacy import util
 from spacy.training import Example
-from training import DEFAULT, entity_recogniser, finish_update, prepare, set_updates
+from training import DEFAULT, entity_recogniser, finish_update, gum_config, prepare, set_updates
 
 import spacy_mtl.encoder.transformer as encoder
 from spacy_mtl.balancing import BALANCERS
@@ -37,8 +36,7 @@ CALIBRATED = f"{DEFAULT}, all tasks calibrated"
 
 def make_config(folder: Path, words: int) -> Any:
     """configs/gum.cfg with spaCy's `ner` and a fourth head."""
-    paths = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy")}
-    config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=paths)
+    config = gum_config(folder, words=words)
     config["components"]["shared_transformer"]["balancer"] = (
         None  # what the others are compared with
     )

@@ -16,9 +16,8 @@ from statistics import mean
 from typing import Annotated, Any
 
 import typer
-from spacy import util
 from thinc.api import Config
-from training import LISTENER, set_encoder_rate, spread, store_results
+from training import LISTENER, gum_config, set_encoder_rate, spread, store_results
 
 from spacy_mtl.cli.transfer import compare
 from spacy_mtl.transfer.comparison import (
@@ -69,13 +68,7 @@ def make_config(
     folder: Path, words: int, balancer: str | None = None, rate: float = 1e-4
 ) -> Config:
     """configs/gum.cfg with five heads, and this rate for the encoder."""
-    overrides = {
-        "paths.train": str(folder / "train.spacy"),
-        "paths.dev": str(folder / "dev.spacy"),
-        "system.gpu_allocator": None,
-        "training.batcher.size": words,
-    }
-    config = util.load_config(ROOT.parent / "configs" / "gum.cfg", overrides=overrides)
+    config = gum_config(folder, words=words)
     set_encoder_rate(config, rate)
     config["components"] |= HEADS
     block = None if balancer is None else {"@balancers": f"spacy_mtl.{balancer}.v1"}
