@@ -54,8 +54,8 @@ def resolve_precision(
 ) -> torch.dtype:
     """The dtype of the encoder's matrix products; weights and token vectors stay in fp32.
 
-    `auto` takes bf16 where the device computes it natively, fp16 on older CUDA devices, else fp32. So does `int8`,
-    which is for prediction on a processor only (`int8.py`).
+    `auto` takes bf16 where the device computes it natively, fp16 on CUDA devices of capability 7, else fp32. So
+    does `int8`, which is for prediction on a processor only (`int8.py`).
 
     model_type: of the encoder's config, if it is known; some compute in fp32 only.
 

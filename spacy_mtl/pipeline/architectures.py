@@ -32,8 +32,9 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
         Read by `nlp.initialize` only, which needs it: a saved pipeline brings its weights.
     precision: of the matrix products, in training and prediction: `fp32`, `bf16`, `fp16`, or `auto`, which is bf16
         where the device is faster in it (GPUs since Ampere, processors with AMX, AMD's since Zen 4) and fp32 elsewhere
-        (fp16 on older GPUs). Weights stay in fp32. `int8` is for processors where `auto` is fp32: encoders of the BERT
-        family predict in 8-bit integers, which is faster; vectors differ by 3 to 4% of their length
+        (fp16 on Volta and Turing; DeBERTa v1 and X-MOD are fp32 everywhere). Weights stay in fp32. `int8` is for
+        processors where `auto` is fp32: encoders of the BERT family predict in 8-bit integers, which is faster; vectors
+        differ by 3 to 4% of their length
         (project/README.md), and by as much, for one text in ten, with the others in its batch. Where the encoder is
         trained, and on GPUs, it is `auto`; evaluations, and an encoder that only annotates in training, are
         predictions.
@@ -44,7 +45,8 @@ def TransformerEncoder(  # noqa: N802 (named like spaCy's architectures)
         eighths of it if that is more.
     max_batch_wordpieces: most wordpieces in one call of the encoder, which bounds what its layers need.
         Default: 4,096 on a GPU and on a processor that computes in bf16 with AMX; else 1,024, as more would be slower.
-    freeze_layers: `"all"`, or how many layers to freeze from the bottom. Default: 0.
+    freeze_layers: `"all"`, or how many layers to freeze from the bottom (not of ALBERT, whose layers share their
+        weights). Default: 0.
     freeze_embeddings: whether to freeze the embeddings. Default: false.
     gradient_checkpointing: save memory in training by computing the forward pass of each layer twice. Begins by itself,
         with a warning, when the device's memory does not hold a batch. Default: false.

@@ -56,7 +56,7 @@ class SharedTransformerListener(Model):
     ) -> None:
         if layers not in layer_mix.LAYERS:
             raise errors.not_one_of(layers, key="tok2vec.layers", choices=layer_mix.LAYERS)
-        if isinstance(grad_factor, str):  # it could be iterated over
+        if isinstance(grad_factor, str) or grad_factor is None:  # a text could be iterated over
             need = "a number or a schedule, without quotes"
             raise errors.bad_setting(grad_factor, key="tok2vec.grad_factor", need=need)
         self.mixes = layers == "mix"

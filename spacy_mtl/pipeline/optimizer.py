@@ -20,9 +20,9 @@ class AdamW:
     """torch's AdamW for the parameters of one encoder, with schedule, clipping and layer-wise rates.
 
     Decoupled weight decay: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2. It leaves biases and norms
-    (parameters with fewer than two dimensions) alone. Layer-wise rates: the rate of depth d of n + 1 is
-    `learn_rate * layer_decay ** (n + 1 - d)`, the embeddings being depth 0 (Clark et al. 2020, arXiv 2003.10555,
-    appendix A).
+    (parameters with fewer than two dimensions) alone. Layer-wise rates: the rate at depth d is
+    `learn_rate * layer_decay ** (top - d)`, the embeddings being depth 0, the n layers 1 to n, and top the deepest that
+    has parameters: n, or n + 1 where something follows the layers (Clark et al. 2020, arXiv 2003.10555, appendix A).
     """
 
     def __init__(
@@ -44,12 +44,14 @@ class AdamW:
             raise errors.bad_setting(layer_decay, key="optimizer.layer_decay", need=need)
         if not eps > 0:  # parameters without a gradient so far would divide 0 by 0
             raise errors.bad_setting(eps, key="optimizer.eps", need="above 0")
-        if weight_decay < 0:
-            raise errors.bad_setting(weight_decay, key="optimizer.weight_decay", need="at least 0")
-        if grad_clip is not None and grad_clip < 0:
-            raise errors.bad_setting(grad_clip, key="optimizer.grad_clip", need="at least 0")
-        if isinstance(learn_rate, (int, float)) and learn_rate < 0:
-            raise errors.bad_setting(learn_rate, key="optimizer.learn_rate", need="at least 0")
+        limits = (
+            ("weight_decay", weight_decay),
+            ("grad_clip", grad_clip),
+            ("learn_rate", learn_rate),
+        )
+        for key, number in limits:
+            if isinstance(number, (int, float)) and not number >= 0:  # nan neither
+                raise errors.bad_setting(number, key=f"optimizer.{key}", need="at least 0")
         empty = isinstance(learn_rate, (list, tuple)) and not learn_rate
         if empty or isinstance(learn_rate, str):  # it could be iterated over, too
             need = "a number or a schedule, without quotes"

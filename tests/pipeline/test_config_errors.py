@@ -10,6 +10,7 @@ from spacy.lang.en import English
 from thinc.api import Config, ConfigValidationError
 
 from spacy_mtl.errors import ConfigError
+from spacy_mtl.pipeline.architectures import make_listener
 
 from .helpers import LISTENER, NAME, head, make_config, make_nlp
 from .sentences import make_examples
@@ -247,6 +248,8 @@ def test_a_number_in_quotes_is_no_schedule(encoder_path: Path) -> None:
     listener = {**LISTENER, "grad_factor": quoted}
     with pytest.raises(ConfigError, match=r"`tok2vec\.grad_factor = .*without quotes"):
         make_nlp(encoder_path, {"tagger": head("tagger", listener)})
+    with pytest.raises(ConfigError, match=r"`tok2vec\.grad_factor = None`"):
+        make_listener(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from thinc.api import Adam, Optimizer
 
 from spacy_mtl.encoder.huggingface import load_pretrained
 from spacy_mtl.encoder.layers import depths
+from spacy_mtl.errors import ConfigError
 from spacy_mtl.pipeline.optimizer import AdamW, make_adamw
 
 from .helpers import NAME, give_fixed_weights, make_nlp, shared, train, weights
@@ -354,3 +355,10 @@ def test_the_highest_rate_of_the_first_steps(rate: Any, highest: float) -> None:
     before = optimizer.learn_rate
     assert optimizer.highest_rate(3) == highest
     assert optimizer.learn_rate == before
+
+
+@pytest.mark.parametrize("key", ["learn_rate", "weight_decay", "grad_clip"])
+@pytest.mark.parametrize("value", [-0.1, float("nan")])
+def test_no_number_below_zero_and_no_nan(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"`optimizer.{key} = {value}`"):
+        make_adamw(**{"learn_rate": 0.1, key: value})

@@ -16,17 +16,19 @@ _SHRINKAGE = 0.1  # on the diagonal of cosines that are measured with noise
 
 
 class EqualProjection(ConflictBalancer):
-    """An update with the same projection on every task's direction: `w_t ∝ y_t / norm_t` with `C y = 1` and `y ≥ 0`.
+    """An update with the same projection on every task's direction: `w_t ∝ y_t / norm_t`, `y ≥ 0` and `C y ≥ 1`.
 
-    C: the cosines of the tasks' gradients. Where these are orthogonal that is `NormEqual`. Tasks that pull alike take
+    C: the cosines of the tasks' gradients. `C y` is 1 for every task with a weight, more for one that the others take
+    further. Where these are orthogonal that is `NormEqual`. Tasks that pull alike take
     each other along and get less, one that the others take far enough gets nothing of its own; so none falls behind
     because the others are many and agree. It is the gradient balance of Impartial Multi-Task Learning (Liu et al.,
     ICLR 2021; `IMTLG`) kept from negative weights, which makes it `MGDA` (arXiv 1810.04650) on gradients of length 1:
     no update has a larger smallest cosine with a task. C is shrunk, `(C + 0.1 I) / 1.1`, which bounds the weights of
-    gradients that all but cancel.
+    gradients that all but cancel, and makes the projections nearly the same only: beside a third task two with a cosine
+    of -0.5 get 0.92 of its, with one of -0.9 0.55.
 
-    A projection is the same in every batch, whichever tasks it has. Norms are those of the last batch with the task,
-    and compared with those of all tasks seen so far.
+    A projection is the same in every batch, whichever tasks it has. Norms are running averages, as the last batch with
+    the task has left them, and compared with those of all tasks seen so far.
 
     weights: how large a task's projection is to be, relative to the others'; from 0 to 1e6. Default: 1 for all.
 
