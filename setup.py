@@ -75,6 +75,7 @@ setup(
             "masked_spancat_singlelabel = spacy_mtl.pipeline.factories:masked_spancat_singlelabel",
             "masked_span_finder = spacy_mtl.pipeline.factories:masked_span_finder",
             "biluo_ner = spacy_mtl.pipeline.factories:biluo_ner",
+            "vector_cleaner = spacy_mtl.pipeline.factories:vector_cleaner",
         ],
         "spacy_architectures": [
             "spacy_mtl.TransformerEncoder.v1 = spacy_mtl.pipeline.architectures:TransformerEncoder",

@@ -106,7 +106,8 @@ def body(results: list[Row]) -> list[str]:
     from rounds import table
 
     lines = [
-        "Each line is a process of its own; MB are MiB. Memory is that of the whole process, imports included."
+        "Each line is a process of its own; MB are MiB. Memory is that of the whole process, imports included. Peaks "
+        "are those since the pipelines were loaded, but for that of loading."
     ]
 
     def of(part: str) -> list[Row]:
@@ -123,7 +124,7 @@ def body(results: list[Row]) -> list[str]:
                 r["system"],
                 f"{r['import_s']:.1f}",
                 f"{r['load_s']:.2f}",
-                *mb(r, "loaded_mb", "peak_mb", "size_mb"),
+                *mb(r, "loaded_mb", "load_peak_mb", "size_mb"),
             ]
             for r in of("load")
         ]

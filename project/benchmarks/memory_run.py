@@ -1,8 +1,9 @@
 """What `memory.py` runs in processes of their own: one job each, its result as the last line of the output, in JSON.
 
-The peak is `ru_maxrss` of the process. Linux hands the parent's peak down through fork, so `memory.py` stays small.
+The peak is that since the pipelines were loaded: on Linux it is set back then. Elsewhere it is the whole process's.
 """
 
+import contextlib
 import json
 import resource
 import sys
@@ -15,17 +16,27 @@ BATCH = 64
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this process has held since `forget_peak`."""
+    return _status("VmHWM")
 
 
 def rss_mb() -> float:
     """The memory that it holds now; where there is no /proc, the peak."""
+    return _status("VmRSS")
+
+
+def forget_peak() -> None:
+    """Set the peak back to what is held now, where that is possible."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(name: str) -> float:
     status = Path("/proc/self/status")
     if not status.exists():
-        return peak_mb()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return float(fields["VmRSS"].split()[0]) / 1024
+    return float(fields[name].split()[0]) / 1024
 
 
 def prepare(
@@ -72,12 +83,15 @@ def load(folder: str, names: list[str]) -> tuple[list[Any], dict[str, Any]]:
     for nlp in pipelines:
         nlp.max_length = 10**8
     loaded = time.process_time()
-    return pipelines, {
+    result = {
         "import_s": imported - start,
         "load_s": loaded - imported,
         "before_mb": before,
         "loaded_mb": rss_mb(),
+        "load_peak_mb": peak_mb(),
     }
+    forget_peak()
+    return pipelines, result
 
 
 def predict(
@@ -181,7 +195,7 @@ def _others(nlp: Any, stream: list[str], place: int | None) -> dict[str, Any]:
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "prepare": prepare,
-    "load": lambda folder, names: {**load(folder, names)[1], "peak_mb": peak_mb()},
+    "load": lambda folder, names: load(folder, names)[1],
     "predict": predict,
     "train": train,
     "grow": grow,

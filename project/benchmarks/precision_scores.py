@@ -44,7 +44,7 @@ All read the tokens of the dev set; `gum_scores.py` lets them be made of the tex
 def read_in(nlp: Language, precision: str, gold: Iterable[Example]) -> dict[str, Any]:
     """Scores, and what each token got: its vector, tag and place in an entity."""
     reader = reader_in(nlp, precision)
-    reader.disable_pipe("doc_cleaner")
+    reader.disable_pipe("vector_cleaner")
     gold = list(gold)
     docs = list(reader.pipe([unannotated(eg.reference, reader) for eg in gold]))
     examples = [Example(doc, eg.reference) for doc, eg in zip(docs, gold, strict=True)]

@@ -46,7 +46,7 @@ def make_config(folder: Path, words: int) -> Any:
         "factory": "morphologizer",
         "model": {**tagger["model"], "@architectures": "spacy.Tagger.v2"},
     }
-    config["nlp"]["pipeline"].insert(-1, "morphologizer")  # before `doc_cleaner`
+    config["nlp"]["pipeline"].insert(-1, "morphologizer")  # before `vector_cleaner`
     config["training"]["batcher"] = {
         "@batchers": "spacy.batch_by_words.v1",
         "size": words,

@@ -200,8 +200,8 @@ def not_encoded(
     return ListenerError(
         f"`{task}` was asked about a document that `{upstream}` has not encoded for it ({empty}). "
         f"If `{upstream}` is disabled or excluded, enable it; if it is in `[training] frozen_components`, add it to "
-        "`[training] annotating_components` as well; if a `doc_cleaner` has freed the vectors, run the pipeline on the "
-        "text again."
+        "`[training] annotating_components` as well; if a `vector_cleaner` or `doc_cleaner` has freed the vectors, or in "
+        "`nlp.rehearse`, run the pipeline on the text first."
     )
 
 

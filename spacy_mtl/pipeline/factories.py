@@ -55,6 +55,14 @@ def shared_transformer(
     )
 
 
+@Language.factory("vector_cleaner")
+def vector_cleaner(nlp: Language, name: str) -> Callable[[Any], Any]:
+    """See `spacy_mtl.pipeline.cleaner.free_vectors`."""
+    from .cleaner import free_vectors
+
+    return free_vectors
+
+
 def drop_in(name: str, **changed: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers `masked_NAME` with all that spaCy registers for NAME: default config, score weights and attributes.
 

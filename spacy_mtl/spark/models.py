@@ -24,9 +24,10 @@ CONFIG, META = "config.cfg", "meta.json"
 MANIFEST = "manifest.json"
 FORMAT = 1
 OPTIMIZER_FILE = "optimizer.safetensors"  # as in encoder/checkpoint.py, which would import torch
-CLEANER = "doc_cleaner"
+CLEANER, VECTOR_CLEANER = "doc_cleaner", "vector_cleaner"
 HARMLESS = (
     CLEANER,
+    VECTOR_CLEANER,
     "token_splitter",
     "merge_entities",
     "merge_noun_chunks",
@@ -251,7 +252,7 @@ def default_kinds(folder: Path, disable: Collection[str]) -> tuple[str, ...]:
 class Declared:
     """What a pipeline's components say that they write.
 
-    names: of the components. written: attributes such as `doc.ents`. freed: of attributes that a `doc_cleaner` empties,
+    names: of the components. written: attributes such as `doc.ents`. freed: of attributes that a cleaner empties,
     its name. is_known: whether each component says something.
     """
 
@@ -270,8 +271,9 @@ def declared(folder: Path, disable: Collection[str]) -> Declared:
     found = Declared(names, set(), {}, True)
     for name in names:
         factory = config["components"][name].get("factory", "")
-        if factory == CLEANER:
-            cleaned = {f"doc.{attr}" for attr in config["components"][name]["attrs"]}
+        if factory in (CLEANER, VECTOR_CLEANER):
+            attributes = config["components"][name].get("attrs", ("tensor",))
+            cleaned = {f"doc.{attr}" for attr in attributes}
             found.freed.update(dict.fromkeys(cleaned & found.written, name))
             found.written.difference_update(cleaned)
         if factory in HARMLESS:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import spacy
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -126,20 +127,21 @@ def test_a_batch_of_nothing_but_blank_documents_changes_no_weight(
     assert shared(nlp).cfg["steps"] >= 60
 
 
-def test_a_document_that_a_doc_cleaner_has_freed_can_be_read_again_but_not_by_a_head_alone(
-    encoder_path: Path,
+@pytest.mark.parametrize("cleaner", ["doc_cleaner", "vector_cleaner"])
+def test_a_document_that_a_cleaner_has_freed_can_be_read_again_but_not_by_a_head_alone(
+    encoder_path: Path, cleaner: str
 ) -> None:
     nlp = make_nlp(encoder_path)
-    nlp.add_pipe("doc_cleaner")
+    nlp.add_pipe(cleaner)
     train(nlp, 2)
     doc = nlp(TEXTS[0])
     first = annotations(doc)
-    assert doc.tensor is None
+    assert doc.tensor is None or not doc.tensor.size
     with pytest.raises(ListenerError, match="has not encoded"):
         nlp.get_pipe("tagger")(doc)  # type: ignore[operator]
     assert annotations(nlp(doc)) == first
     [(again, context)] = nlp.pipe([(doc, "context")], as_tuples=True)
-    assert again.tensor is None
+    assert again.tensor is None or not again.tensor.size
     assert context == "context"
     examples = [Example(again, eg.reference) for eg in make_examples(nlp.vocab)[:1]]
     nlp.update(examples, sgd=nlp.resume_training())
@@ -238,3 +240,24 @@ def test_a_prediction_reads_the_weights_of_the_moment(
     check()
     for one, other in itertools.pairwise((seen[0], seen[-2], seen[-1])):  # heads begin with zeros
         assert np.abs(one - other).max() > 1e-3
+
+
+def test_a_document_that_a_vector_cleaner_has_freed_is_as_one_that_nobody_has_encoded(
+    encoder_path: Path, tmp_path: Path
+) -> None:
+    """What spaCy offers for documents works on, which it does not where `doc.tensor` is None."""
+    nlp = make_nlp(encoder_path)
+    nlp.add_pipe("vector_cleaner")
+    doc, other = nlp.pipe(TEXTS[:2])
+    bare = nlp.make_doc(TEXTS[0])
+    assert doc.tensor.shape == bare.tensor.shape
+    assert doc.tensor.dtype == bare.tensor.dtype
+    assert doc.has_vector == bare.has_vector
+    assert doc[0].has_vector == bare[0].has_vector
+    assert doc[:2].as_doc().text == bare[:2].as_doc().text
+    assert Doc.from_docs([doc, other]).text.startswith(doc.text)
+    assert Doc(nlp.vocab).from_bytes(doc.to_bytes()).text == doc.text
+    assert np.array_equal(doc.vector, bare.vector)
+    assert "task_vectors" not in str(doc.user_data)
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path)(TEXTS[0]).tensor.shape == (0,)

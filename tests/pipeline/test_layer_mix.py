@@ -166,12 +166,20 @@ def test_frozen_layers_are_left_alone_and_mixed_all_the_same(
     assert np.ptp(listener(nlp, "tagger").get_param("mix")) > 0
 
 
-def test_a_doc_cleaner_frees_the_mixes(encoder_path: Path) -> None:
+CLEANERS = {
+    "doc_cleaner": {"attrs": {"tensor": None, "_.task_vectors": None}},
+    "vector_cleaner": {},
+}
+
+
+@pytest.mark.parametrize("cleaner", CLEANERS)
+def test_a_cleaner_frees_the_mixes(encoder_path: Path, cleaner: str) -> None:
     nlp = make(encoder_path, "tagger")
-    nlp.add_pipe("doc_cleaner", config={"attrs": {"tensor": None, "_.task_vectors": None}})
+    nlp.add_pipe(cleaner, config=CLEANERS[cleaner])
     train(nlp, 1)
     doc = nlp(TEXTS[0])
     assert doc._.task_vectors is None
+    assert not any("task_vectors" in key and value for key, value in doc.user_data.items())
     assert doc.has_annotation("TAG")
 
 

@@ -178,7 +178,7 @@ def test_a_config_initialises_a_pipeline_and_mixes_its_sources(
         "corpora.train.sampling": sampling,
     }
     nlp = init_nlp(load_config(PROJECT / "configs" / f"{name}.cfg", overrides=overrides))
-    assert nlp.pipe_names == ["shared_transformer", "tagger", "ner", "textcat", "doc_cleaner"]
+    assert nlp.pipe_names == ["shared_transformer", "tagger", "ner", "textcat", "vector_cleaner"]
     assert nlp.get_pipe("tagger").labels == (".", "NNS", "VBP")
     assert nlp.get_pipe("ner").labels == ("PERSON",)
     assert set(nlp.get_pipe("textcat").labels) == {"positive", "negative"}
@@ -215,8 +215,8 @@ def test_a_source_may_be_read_from_another_place() -> None:
 @pytest.mark.parametrize("name", ["sample", "gum", "mix"])
 def test_no_config_of_the_project_keeps_vectors(name: str) -> None:
     config = load_config(PROJECT / "configs" / f"{name}.cfg", interpolate=True)
-    assert config["nlp"]["pipeline"][-1] == "doc_cleaner"
-    assert config["components"]["doc_cleaner"]["attrs"] == {"tensor": None, "_.task_vectors": None}
+    last = config["nlp"]["pipeline"][-1]
+    assert config["components"][last] == {"factory": "vector_cleaner"}
 
 
 # ---------------------------------------------------------------------------------------- the project

@@ -253,11 +253,12 @@ def test_what_no_component_writes_is_refused(folder: Path, tmp_path: Path) -> No
         check_kinds(folder, ("entity",), ("entity_ruler",))
 
 
-def test_what_a_doc_cleaner_frees_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("factory", ["doc_cleaner", "vector_cleaner"])
+def test_what_a_cleaner_frees_is_refused(tmp_path: Path, factory: str) -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("tok2vec")
     nlp.add_pipe("attribute_ruler")  # declares nothing
-    nlp.add_pipe("doc_cleaner", name="cleaner")
+    nlp.add_pipe(factory, name="cleaner")
     nlp.initialize()
     nlp.to_disk(tmp_path / "pipeline")
     check_kinds(tmp_path / "pipeline", ("embeddings",), ("cleaner",))
