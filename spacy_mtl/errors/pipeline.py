@@ -149,6 +149,15 @@ def vectors_replaced(task: str, *, upstream: str, nearest: str) -> ConfigError:
     )
 
 
+def taken_over(name: str) -> str:
+    """A warning."""
+    return (
+        f"`{name}` is taken from a pipeline that has trained it, and belongs to both now: its optimizer, schedules and "
+        "balancer begin anew, for that pipeline too. To let that one train on, save it and take the component from "
+        "what `spacy.load` gives."
+    )
+
+
 def lower_budget(budget: int) -> str:
     return (
         f"The device ran out of memory, so the encoder reads at most {budget} wordpieces at once from here on. Set "
@@ -200,8 +209,8 @@ def not_encoded(
     return ListenerError(
         f"`{task}` was asked about a document that `{upstream}` has not encoded for it ({empty}). "
         f"If `{upstream}` is disabled or excluded, enable it; if it is in `[training] frozen_components`, add it to "
-        "`[training] annotating_components` as well; if a `vector_cleaner` or `doc_cleaner` has freed the vectors, or in "
-        "`nlp.rehearse`, run the pipeline on the text first."
+        "`[training] annotating_components` as well; if a `vector_cleaner` or `doc_cleaner` has freed the vectors, or "
+        "for `nlp.rehearse`, run the pipeline on the text first."
     )
 
 

@@ -211,6 +211,14 @@ class GradientMeter:
         self.lengths[task] = xp.where(finite, _average(old_length, length, keep=keep), old_length)
         self.seen[task] = self.n_batches
 
+    def forget(self, task: str) -> None:
+        """A task's name is another head's from now on."""
+        for known in (self.units, self.pooled, self.lengths, self.seen, self.counts, self.reach):
+            known.pop(task, None)
+        if task in self.names:
+            row = self.names.index(task)
+            self.shared[:, row] = self.shared[:, :, row] = 0.0
+
     def state_dict(self) -> dict[str, Any]:
         """Plain values only."""
         return {

@@ -149,6 +149,8 @@ class SharedTransformer(TrainablePipe):
         self.storage = storage
         self.save_optimizer = save_optimizer
         self.cfg: dict[str, Any] = {"steps": 0}
+        self._has_stepped = False  # since it was made, loaded, or began anew
+        self._checked: Any = None  # the links that a balancer's weights were compared with
         self._listener_map: dict[str, list[Model]] = {}
         self._linked: tuple[Any, list[str]] = (None, [])
         self._heads: dict[str, Any] = {}  # that listen
@@ -201,9 +203,14 @@ class SharedTransformer(TrainablePipe):
         nlp = sys._getframe(1).f_locals.get("self")
         if not isinstance(nlp, Language):
             return
-        before = _PIPELINES.get(self)
+        require_package(nlp)
+        reference = _PIPELINES.get(self)
         _PIPELINES[self] = weakref.ref(nlp)
-        if before is not None and before() is not nlp:
+        before = None if reference is None else reference()
+        if reference is not None and before is not nlp:
+            others = () if before is None else before.components
+            if self._has_stepped and any(pipe is self for _, pipe in others):
+                util.logger.warning(errors.taken_over(self.name))
             self._start_anew()
         self._heads = {}
         components = dict(nlp.components)
@@ -220,6 +227,7 @@ class SharedTransformer(TrainablePipe):
         the encoder as it is. So do its count of steps, for schedules of `grad_factor`, and the balancer.
         """
         self.cfg["steps"] = 0
+        self._has_stepped = False
         if self.optimizer is not None:
             self.optimizer.start_anew()
         if self.balance is not None:
@@ -435,15 +443,18 @@ class SharedTransformer(TrainablePipe):
     def initialize(
         self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
     ) -> None:
-        """Load the pretrained encoder, unless it is there already, and find the listeners.
+        """Load the pretrained encoder, unless it is there already, and find the listeners. A training begins.
 
         Raises ConfigError if the encoder cannot be loaded or a listener's width does not fit.
         """
+        self._forget()
+        if self.shim.encoder is not None:
+            self.shim.drop_gradients()
+        self._start_anew()
         self.worst_task.reset()
         self._model.initialize()
         self._link_widths()
         if nlp is not None:
-            require_package(nlp)
             self.scored.clear()
             for head in heads_of(nlp).values():
                 self._score(head)
@@ -464,6 +475,18 @@ class SharedTransformer(TrainablePipe):
         for task in sorted(named):
             if task not in self.listener_map:
                 raise errors.no_such_listener(task, name=self.name, tasks=self.listener_map)
+
+    def _warn_of_weights(self) -> None:
+        """Say that a balancer's weight is for a component that is not there any more, or has another name."""
+        reference = _PIPELINES.get(self)
+        nlp = None if reference is None else reference()
+        if self._checked is self._linked[1] or self.balance is None or nlp is None:
+            return
+        self._checked = self._linked[1]
+        for task in sorted(self.balance.balancer.named_tasks):
+            if task not in nlp.component_names:
+                said = errors.no_such_listener(task, name=self.name, tasks=self.listener_map)
+                util.logger.warning("%s", said)
 
     def _check_nearest(self, task: str, nearest: str, nlp: Language) -> None:
         """Raises ConfigError if a head's vectors are replaced by another component before it predicts."""
@@ -490,6 +513,7 @@ class SharedTransformer(TrainablePipe):
         self._link()
         self._settle()
         self._losses = losses
+        self._warn_of_weights()
         self._count(list(examples), losses)
         docs = [example.predicted for example in examples]
         set_dropout_rate(self._model, drop)
@@ -550,8 +574,12 @@ class SharedTransformer(TrainablePipe):
         if self.balance is not None and self._balances and self.balance.measures:
             if self.statistics is None:
                 self.statistics = TaskStatistics({})
-            for task in self._heads.keys() - self.statistics.heads.keys():
-                self.statistics.add_head(task, self._heads[task])
+            for task, head in self._heads.items():
+                known = self.statistics.heads.get(task)
+                if known is not None and known is not head:  # it has taken that one's place
+                    self.meter.forget(task)
+                if known is not head:
+                    self.statistics.add_head(task, head)
         if self.statistics is not None:
             self.statistics.begin(examples if self.whole is None else self.whole.examples, losses)
 
@@ -635,6 +663,7 @@ class SharedTransformer(TrainablePipe):
 
     def _step(self, sgd: Optimizer) -> None:
         self.cfg["steps"] += 1
+        self._has_stepped = True
         if self.optimizer is None:
             self._model.finish_update(sgd)
             return
@@ -842,7 +871,7 @@ def require_package(nlp: Language) -> None:
     On its own it would also write an upper limit at the next minor version, which would strand saved pipelines, though
     a versioned name such as `spacy_mtl.TransformerEncoder.v1` keeps its behaviour.
     """
-    requirements = nlp.meta.setdefault("requirements", [])
+    requirements = nlp._meta.setdefault("requirements", [])  # `meta` would look at each component
     if not any(str(r).replace("_", "-").startswith("spacy-mtl") for r in requirements):
         requirements.append(f"spacy-mtl>={__version__}")
 

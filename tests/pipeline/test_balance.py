@@ -965,3 +965,41 @@ def test_calibration_survives_json() -> None:
         a, b = (below.in_batch(meter, a=ONE, b=ONE) for meter in (straight, resumed))
         assert np.array_equal(a, b)
     assert resumed.state_dict() == straight.state_dict()
+
+
+def test_a_head_that_takes_another_s_name_is_measured_as_itself(encoder_path: Path) -> None:
+    """The one before it would not know its labels, so its batches would count as unannotated."""
+    nlp = make(encoder_path, named("NormEqual"), calibrate_every=50)
+    train(nlp, 6, plain_sgd())
+    meter = shared(nlp).meter
+    weights(nlp)  # the last batch is measured
+    assert meter.counts["textcat"] > 4
+    labels = {"GOOD": 1.0, "BAD": 0.0}
+    examples = make_examples(nlp.vocab)
+    for example in examples:
+        example.reference.cats = dict(labels)
+    nlp.replace_pipe("textcat", "masked_textcat", config={"model": head("textcat")["model"]})
+    new: Any = nlp.get_pipe("textcat")
+    new.initialize(lambda: examples, nlp=nlp, labels=list(labels))
+    train(nlp, 3, plain_sgd(), examples=examples)
+    weights(nlp)
+    assert meter.counts["textcat"] == 3
+    assert meter.counts["tagger"] > 6
+    statistics = shared(nlp).statistics
+    assert statistics is not None
+    assert statistics.heads["textcat"] is new
+    assert statistics.total["textcat"].units == 3 * len(examples)
+
+
+def test_a_weight_for_a_head_with_another_name_is_told_of(
+    encoder_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nlp = make(encoder_path, named("Static", weights={"textcat": 0.0}))
+    with caplog.at_level("WARNING"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("spacy"), "propagate", True)
+        with nlp.select_pipes(disable=["textcat"]):
+            train(nlp, 1, plain_sgd())
+        assert "has a weight" not in caplog.text  # it is there
+        nlp.rename_pipe("textcat", "mood")
+        train(nlp, 2, plain_sgd())
+    assert caplog.text.count("has a weight for `textcat`, but the components that listen") == 1

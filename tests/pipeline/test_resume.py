@@ -1,5 +1,6 @@
 """Training that was saved and loaded goes on as if it had not been."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from thinc.api import SGD, Optimizer
 
+import spacy_mtl
 from spacy_mtl.pipeline.listener import GradFactor
 
 from .helpers import LISTENER, NAME, head, make_nlp, shared, train, weights
+from .sentences import make_examples
 
 STATE = Path(NAME) / "model" / "optimizer.safetensors"
 SCHEDULE = {
@@ -219,10 +222,60 @@ def test_an_encoder_from_another_pipeline_begins_a_training_of_its_own(
     optimizer = shared(nlp).optimizer
     assert optimizer is not None
     assert (shared(nlp).cfg["steps"], optimizer.step_count) == (0, 0)
+    assert nlp.meta["requirements"] == [f"spacy-mtl>={spacy_mtl.__version__}"]  # no upper limit
     before = weights(nlp)
     train(nlp, 3, plain_sgd())
     assert not same(before, weights(nlp))
     assert (shared(nlp).cfg["steps"], optimizer.step_count) == (3, 3)
+
+
+def balanced(path: Path) -> Language:
+    balancer = {"@balancers": "spacy_mtl.EqualProjection.v1"}
+    return make(path, optimizer=adamw(learn_rate=SCHEDULE), balancer=balancer)
+
+
+def past(nlp: Language) -> tuple[int, ...]:
+    """What an encoder remembers of its training: steps, its optimizer's steps, its balancer's batches."""
+    component = shared(nlp)
+    assert component.optimizer is not None
+    return component.cfg["steps"], component.optimizer.step_count, component.meter.n_batches
+
+
+def test_a_pipeline_that_is_initialized_again_begins_a_training(encoder_path: Path) -> None:
+    """Also where a step is owed, and a schedule has ended; the encoder's weights stay, the heads' do not."""
+    nlp = balanced(encoder_path)
+    train(nlp, 13, plain_sgd())  # one more than the schedule has, of which the last is owed
+    assert past(nlp) == (12, 12, 12)
+    learnt = weights(nlp)
+    assert past(nlp) == (13, 13, 13)
+    train(nlp, 1, plain_sgd())
+    nlp.initialize(lambda: make_examples(nlp.vocab))
+    assert past(nlp) == (0, 0, 0)
+    assert same(learnt, weights(nlp))
+    train(nlp, 3, plain_sgd())
+    assert not same(learnt, weights(nlp))
+    assert past(nlp) == (3, 3, 3)
+
+
+def test_taking_an_encoder_from_a_pipeline_in_training_is_said_to_end_that(
+    encoder_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In memory both have the same component, as with all of spaCy's."""
+    nlp = balanced(encoder_path)
+    said = f"`{NAME}` is taken from a pipeline that has trained it"
+    with caplog.at_level("WARNING"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("spacy"), "propagate", True)
+        spacy.blank("en").add_pipe(NAME, source=nlp)
+        assert said not in caplog.text  # it has not been trained
+        nlp.add_pipe("sentencizer")
+        train(nlp, 2, plain_sgd())
+        nlp.to_disk(tmp_path)
+        spacy.blank("en").add_pipe(NAME, source=spacy.load(tmp_path))
+        assert said not in caplog.text
+        other = spacy.blank("en")
+        other.add_pipe(NAME, source=nlp)
+    assert said in caplog.text
+    assert past(other) == (0, 0, 0)
 
 
 def test_a_pipeline_that_changes_in_training_goes_on(encoder_path: Path) -> None:
