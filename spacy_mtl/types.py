@@ -80,6 +80,7 @@ class EncoderInput:
     doc_tokens: [D] tokens of each document.
     flat: whether the encoder is to read micro-batches without padding, several in one call.
     budget: most wordpieces in such a call.
+    types: token types; None if all are 0.
     """
 
     micro_batches: list[MicroBatch]
@@ -88,6 +89,7 @@ class EncoderInput:
     doc_tokens: Ints
     flat: bool = False
     budget: int = 0
+    types: "TokenTypes | None" = None
 
     @property
     def n_wordpieces(self) -> int:
@@ -96,12 +98,25 @@ class EncoderInput:
 
 
 @dataclass(frozen=True)
+class TokenTypes:
+    """The type ids that the tokenizer gives to what stands before a text, to its wordpieces, to what stands behind."""
+
+    prefix: tuple[int, ...]
+    text: int
+    suffix: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Affixes:
-    """Special tokens that the tokenizer puts around a sequence, and the id used for padding."""
+    """Special tokens that the tokenizer puts around a sequence, and the id used for padding.
+
+    types: token types; None if all are 0.
+    """
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     pad_id: int
+    types: "TokenTypes | None" = None
 
     def __len__(self) -> int:
         return len(self.prefix) + len(self.suffix)

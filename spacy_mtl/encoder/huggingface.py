@@ -164,6 +164,8 @@ def assemble(model: PreTrainedModel, tokenizer_files: dict[str, bytes]) -> Huggi
     tokenizer = Tokenizer.from_str(tokenizer_files["tokenizer.json"].decode("utf8"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    settings = json.loads(tokenizer_files.get("tokenizer_config.json", b"{}"))
+    tokenizer.encode_special_tokens = bool(settings.get("split_special_tokens", False))
     pad_id = model.config.pad_token_id
     affixes = find_affixes(tokenizer, 0 if pad_id is None else int(pad_id))
     return HuggingFaceEncoder(model, tokenizer, tokenizer_files, affixes)
@@ -365,6 +367,8 @@ def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
         "clean_up_tokenization_spaces": False,
         **{k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
     }
+    if getattr(tokenizer, "split_special_tokens", False):  # tokenizer.json does not hold it
+        settings["split_special_tokens"] = True
     return {
         "tokenizer.json": tokenizer.backend_tokenizer.to_str().encode("utf8"),
         "tokenizer_config.json": (json.dumps(settings, indent=2) + "\n").encode("utf8"),

@@ -1,5 +1,6 @@
 """The encoder's forward pass: micro-batches of wordpieces in, token vectors out."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from ..types import EncoderInput, Ints, MicroBatch, Pooling
+from ..types import EncoderInput, Ints, MicroBatch, Pooling, TokenTypes
 from .attention import encode_flat, runs
 from .direct import DirectReader
 from .dropout import fast_dropout
@@ -109,32 +110,56 @@ def _encode_by_modules(
                 encode_flat(model, run, device, every=every)
                 for run in runs(inputs.micro_batches, inputs.budget)
             ]
-        return [_encode(model, b, device, every=every) for b in inputs.micro_batches]
+        return [
+            _encode(model, b, device, every=every, types=inputs.types) for b in inputs.micro_batches
+        ]
 
 
 def _encode(
-    model: PreTrainedModel, batch: MicroBatch, device: torch.device, *, every: bool
+    model: PreTrainedModel,
+    batch: MicroBatch,
+    device: torch.device,
+    *,
+    every: bool,
+    types: TokenTypes | None,
 ) -> list[Tensor]:
     """Run one micro-batch. Returns [rows * longest, width] of the last layer, or of all, in the encoder's own dtype."""
     rows, longest = batch.ids.shape
     if model.config.model_type in _SEE_PADDING and (batch.lengths < longest).any():
-        return _encode_by_lengths(model, batch, device, every=every)
+        return _encode_by_lengths(model, batch, device, every=every, types=types)
     ids, lengths = _fill(batch, compiled_shape(rows, longest, device), model)
     given = torch.from_numpy(ids).to(device, non_blocking=True)
-    mask: dict[str, Tensor] = {}
+    more: dict[str, Tensor] = {}
     if (lengths < ids.shape[1]).any():
         ends = torch.from_numpy(lengths).to(device, non_blocking=True)
         inside = torch.arange(ids.shape[1], device=device)[None, :] < ends[:, None]
-        mask = {"attention_mask": inside.long()}
+        more["attention_mask"] = inside.long()
+    if types is not None and "token_type_ids" in inspect.signature(type(model).forward).parameters:
+        filled = torch.from_numpy(_token_types(types, ids.shape, lengths))
+        more["token_type_ids"] = filled.to(device, non_blocking=True)
     _attend_sparsely(model, ids.shape[1])
-    output = model(input_ids=given, output_hidden_states=every, **mask)
+    output = model(input_ids=given, output_hidden_states=every, **more)
     below = output.hidden_states[:-1] if every else ()
     layers = (*below, output.last_hidden_state)
     return [layer[:rows, :longest].flatten(0, 1) for layer in layers]
 
 
+def _token_types(types: TokenTypes, shape: tuple[int, int], lengths: Ints) -> Ints:
+    """[rows, longest] what Hugging Face's tokenizer gives for windows of these lengths."""
+    found = np.full(shape, types.text, np.int64)
+    found[:, : len(types.prefix)] = types.prefix
+    for place, kind in enumerate(reversed(types.suffix), 1):
+        found[np.arange(shape[0]), lengths - place] = kind
+    return found
+
+
 def _encode_by_lengths(
-    model: PreTrainedModel, batch: MicroBatch, device: torch.device, *, every: bool
+    model: PreTrainedModel,
+    batch: MicroBatch,
+    device: torch.device,
+    *,
+    every: bool,
+    types: TokenTypes | None,
 ) -> list[Tensor]:
     """`_encode`, for windows of each length by themselves; zeros where padding would be."""
     longest = batch.ids.shape[1]
@@ -143,7 +168,7 @@ def _encode_by_lengths(
         rows = np.flatnonzero(batch.lengths == length)
         order.append(rows)
         some = MicroBatch(batch.ids[rows, :length], batch.lengths[rows])
-        layers = _encode(model, some, device, every=every)
+        layers = _encode(model, some, device, every=every, types=types)
         parts.append(
             [pad(x.view(len(rows), length, -1), (0, 0, 0, longest - length)) for x in layers]
         )

@@ -222,7 +222,8 @@ class EncoderShim(Shim):
         processor = "amx" if self.dtype is torch.bfloat16 and cpu_has_amx() else "cpu"
         kind = processor if self.device.type == "cpu" else "gpu"
         table = TRAINING_COSTS if again else COSTS
-        costs = table[kind, reads_flat(encoder.model, train=again)]
+        flat = reads_flat(encoder.model, train=again) and encoder.affixes.types is None
+        costs = table[kind, flat]
         budget = self.budget or self.settings.max_batch_wordpieces or costs.max_batch_wordpieces
         costs = replace(costs, max_batch_wordpieces=budget)
         return pack(pieces, windows, encoder.affixes, **vars(costs))

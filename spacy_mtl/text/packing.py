@@ -127,6 +127,7 @@ def pack(
         doc_tokens=pieces.doc_tokens,
         flat=flat,
         budget=max_batch_wordpieces,
+        types=affixes.types,
     )
 
 

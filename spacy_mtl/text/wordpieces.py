@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from ..types import Affixes, Ints, TokenSpans, Wordpieces
+from ..types import Affixes, Ints, TokenSpans, TokenTypes, Wordpieces
 
 # Texts to ask a tokenizer with; one without Latin letters may drop the first
 _PROBES = ("a", "1", ".", "я", "ب", "अ", "日", "か", "가")
@@ -18,15 +18,19 @@ def find_affixes(tokenizer: Tokenizer, pad_id: int) -> Affixes:
         bare = tokenizer.encode(probe, add_special_tokens=False).ids
         if bare:
             break
-    full = tokenizer.encode(probe, add_special_tokens=True).ids
+    encoding = tokenizer.encode(probe, add_special_tokens=True)
+    full, types = encoding.ids, encoding.type_ids
     for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return Affixes(tuple(full[:start]), tuple(full[start + len(bare) :]), pad_id)
+        stop = start + len(bare)
+        if full[start:stop] == bare:
+            found = TokenTypes(tuple(types[:start]), types[start], tuple(types[stop:]))
+            kept = found if any(types) else None
+            return Affixes(tuple(full[:start]), tuple(full[stop:]), pad_id, kept)
     return Affixes((), (), pad_id)
 
 
 def align(tokens: TokenSpans, piece_starts: Ints, piece_ends: Ints) -> tuple[Ints, Ints]:
-    """Find the wordpieces that share a character with each token.
+    """Find the wordpieces that share a character with each token, or are an empty one inside of it.
 
     piece_starts, piece_ends: [P] character offsets of the wordpieces of the same text.
     Returns (first, length), both [T]; length is 0 for a token without a wordpiece.

@@ -10,8 +10,10 @@ import pytest
 import spacy
 import torch
 import transformers
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from spacy_mtl.encoder.huggingface import HuggingFaceEncoder
 from spacy_mtl.encoder.layers import checkpoint_layers, depths, freeze
@@ -87,6 +89,66 @@ def test_the_others_are_read_alone_as_they_are_beside_others(make_other: MakeOth
         assert_close(together, alone.detach(), tolerance=1e-5)
         found, expected = (gradients(encoder.model, Y) for Y in (together, alone))
         assert_close_gradients(found, expected, tolerance=1e-4)
+
+
+TYPED = {
+    "xlnet": (
+        {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64, "dropout": 0.0},
+        "$A:0 [SEP]:0 [CLS]:2",
+    ),
+    "xlnet, all of a type": (
+        {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64, "dropout": 0.0},
+        "$A:0 [SEP]:0",
+    ),
+    "bert": ({**SMALL, "type_vocab_size": 3}, "[CLS]:2 $A:1 [SEP]:0"),
+}
+
+
+@pytest.mark.parametrize("case", TYPED)
+def test_token_types_are_those_of_the_tokenizer(
+    make_other: MakeOther, tmp_path: Path, case: str
+) -> None:
+    """XLNet's last special token is of another type than a text's wordpieces."""
+    settings, template = TYPED[case]
+    path = make_other(case.split(",")[0], **settings)
+    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    special = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=special)
+    tokenizer.save(str(path / "tokenizer.json"))
+    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    theirs, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("seg_embed", "r_s_bias", "token_type_embeddings.weight")):
+            torch.nn.init.normal_(parameter)  # they begin with next to nothing
+    model.save_pretrained(path)
+    nlp = make_nlp(path, ["tagger"])
+    nlp.to_disk(tmp_path / "saved")
+    for made in (nlp, spacy.load(tmp_path / "saved")):
+        docs = list(made.pipe(TEXTS))  # of several lengths, in one call
+        for doc in docs:
+            given = theirs(doc.text, return_tensors="pt", return_offsets_mapping=True)
+            offsets = given.pop("offset_mapping")[0].tolist()
+            with torch.no_grad():
+                hidden = model(**given).last_hidden_state[0]
+            first = [i for i, (_, stop) in enumerate(offsets) if 0 < stop <= len(doc[0])]
+            np.testing.assert_allclose(doc.tensor[0], hidden[first].mean(dim=0), atol=1e-5)
+    served = shared(nlp).model.begin_update([nlp.make_doc(text) for text in TEXTS])[0]
+    for doc, vectors in zip(docs, served, strict=True):
+        np.testing.assert_allclose(vectors, doc.tensor, atol=1e-5)
+
+
+def test_special_tokens_in_a_text_may_be_split(
+    family_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Then a text cannot pass for two, whoever wrote it."""
+    text, path = "a [SEP] b", family_dir("bert")
+    nlp = make_nlp(path, ["tagger"], model={"tokenizer_config": {"split_special_tokens": True}})
+    nlp.to_disk(tmp_path / "saved")
+    expected = AutoTokenizer.from_pretrained(path, split_special_tokens=True)(text)["input_ids"]
+    for made in (nlp, spacy.load(tmp_path / "saved")):
+        tokenizer = shared(made).shim.require().tokenizer
+        assert tokenizer.encode(text).ids == expected
+    assert shared(make_nlp(path, ["tagger"])).shim.require().tokenizer.encode(text).ids != expected
 
 
 def test_layers_that_share_their_weights_are_trained_and_saved(
