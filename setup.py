@@ -23,7 +23,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "torchjd>=0.18,<0.19",
-    "scipy>=1.13",
+    "scipy>=1.15",
     "cvxpy>=1.7",
     "clarabel>=0.11",
     "tensorboard>=2.18",
@@ -41,15 +41,19 @@ setup(
     package_data={"spacy_mtl": ["py.typed", "report/*.j2", "report/*.css"]},
     python_requires=">=3.10",
     install_requires=[
-        "spacy>=3.8.2,<3.9.0",
+        "spacy>=3.8.13,<3.9.0",  # before, click is missing, and settings of a config are merged otherwise
         "spacy-transformers>=1.4.0,<1.5.0",
-        "thinc>=8.3.4,<8.4.0",
+        "thinc>=8.3.12,<8.4.0",
         "torch>=2.10,<2.14",
-        "transformers>=4.49",
+        "transformers>=4.50",
         "tokenizers>=0.21",
         "safetensors>=0.5",
         "numpy>=2.0.2",
-        "srsly>=2.5.1",
+        "srsly>=2.5.3",
+        "typer>=0.9",
+        "wasabi>=1.1",
+        "jinja2>=3.1",
+        "tqdm>=4.65",
     ],
     extras_require={
         "cuda12x": ["cupy-cuda12x[ctk]>=14.0"],  # CuPy's wheels bring no cuBLAS

@@ -8,14 +8,10 @@ from copy import deepcopy
 from typing import Any
 
 from spacy.language import Language
+from spacy.pipeline.factories import register_factories
 from thinc.api import Model
 
 from .. import registry  # noqa: F401 - makes the registry `balancers`
-
-try:
-    from spacy.pipeline.factories import register_factories
-except ImportError:  # older releases of spaCy 3.8 register them while they are imported
-    register_factories = None
 
 Scorer = Callable[..., Any] | None
 DEFAULTS: dict[str, Any] = {
@@ -68,8 +64,7 @@ def drop_in(name: str, **changed: Any) -> Callable[[Callable[..., Any]], Callabl
 
     changed: other defaults than spaCy's.
     """
-    if register_factories is not None:
-        register_factories()
+    register_factories()
     spacys = Language.get_factory_meta(name)
     decorator: Callable[[Callable[..., Any]], Callable[..., Any]] = Language.factory(
         f"masked_{name}",

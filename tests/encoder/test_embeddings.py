@@ -66,7 +66,7 @@ def test_the_table_s_gradient_is_made_once(family_dir: Callable[[str], Path]) ->
     table = model.get_input_embeddings().weight
     made = []
     batches = micro_batches()
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         with looked_up_once(model, batches, SpareGradients()):
             out = sum(
                 model(input_ids=torch.from_numpy(b.ids)).last_hidden_state.sum() for b in batches
