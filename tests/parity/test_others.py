@@ -126,7 +126,12 @@ def test_token_types_are_those_of_the_tokenizer(
     for made in (nlp, spacy.load(tmp_path / "saved")):
         docs = list(made.pipe(TEXTS))  # of several lengths, in one call
         for doc in docs:
-            given = theirs(doc.text, return_tensors="pt", return_offsets_mapping=True)
+            given = theirs(
+                doc.text,
+                return_tensors="pt",
+                return_offsets_mapping=True,
+                return_token_type_ids=True,
+            )
             offsets = given.pop("offset_mapping")[0].tolist()
             with torch.no_grad():
                 hidden = model(**given).last_hidden_state[0]
