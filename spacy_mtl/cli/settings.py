@@ -14,6 +14,7 @@ from ..corpora.findings import Finding
 from ..worst_task import KEY
 
 FAST = 5e-4  # rate at which pretrained weights are soon lost
+SOON = 1000  # steps of a schedule that are looked at
 LEAST = {
     "accumulate_gradient": 1,
     "eval_frequency": 1,
@@ -171,9 +172,6 @@ def _rates(nlp: Language, training: dict[str, Any]) -> Iterator[Finding]:
                 f"`[{key}]` steps the encoder at a rate of 0: it learns nothing. Set a `learn_rate`; if that is meant, "
                 f'`freeze_layers = "all"` in `[components.{encoder.name}.model]` does the same and is faster.'
             )
-
-
-SOON = 1000  # steps of a schedule that are looked at
 
 
 def _highest_rate(optimizer: Any) -> float:
