@@ -63,6 +63,8 @@ def transfer_command(
 
     Finished runs are kept in the output folder: an interrupted command goes on where it was.
     """
+    if quick and pairs:
+        raise typer.BadParameter("--quick trains all tasks together only: leave out --pairs.")
     overrides = parse_config_overrides(ctx.args)
     from ..transfer.training import REPORT
 
@@ -70,8 +72,6 @@ def transfer_command(
     import_code(code_path)
     setup_gpu(use_gpu)
     printer = Printer()
-    if quick and pairs:
-        raise typer.BadParameter("--quick trains all tasks together only: leave out --pairs.")
     from ..errors import ConfigError, CorpusError, TransferError, file_not_read
 
     with show_validation_error(config_path):

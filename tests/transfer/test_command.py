@@ -227,9 +227,11 @@ def test_pairs_of_which_nothing_is_known_are_named(capsys: pytest.CaptureFixture
     assert "`a` and `b`" not in said
 
 
-def test_quick_trains_no_pairs(tmp_path: Path) -> None:
+def test_quick_trains_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "config.cfg"
     path.write_text("[nlp]\n")
     done = CliRunner().invoke(app, ["transfer", str(path), "--quick", "--pairs"])
     assert done.exit_code == 2
     assert "leave out --pairs" in " ".join(done.output.split())
+    assert list(tmp_path.iterdir()) == [path]  # nothing is made for it
