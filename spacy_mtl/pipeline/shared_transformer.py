@@ -204,10 +204,9 @@ class SharedTransformer(TrainablePipe):
         if not isinstance(nlp, Language):
             return
         require_package(nlp)
-        reference = _PIPELINES.get(self)
+        was_linked, before = self in _PIPELINES, _pipeline_of(self)
         _PIPELINES[self] = weakref.ref(nlp)
-        before = None if reference is None else reference()
-        if reference is not None and before is not nlp:
+        if was_linked and before is not nlp:
             others = () if before is None else before.components
             if self._has_stepped and any(pipe is self for _, pipe in others):
                 util.logger.warning(errors.taken_over(self.name))
@@ -478,8 +477,7 @@ class SharedTransformer(TrainablePipe):
 
     def _warn_of_weights(self) -> None:
         """Say that a balancer's weight is for a component that is not there any more, or has another name."""
-        reference = _PIPELINES.get(self)
-        nlp = None if reference is None else reference()
+        nlp = _pipeline_of(self)
         if self._checked is self._linked[1] or self.balance is None or nlp is None:
             return
         self._checked = self._linked[1]
@@ -817,6 +815,12 @@ def _of_pipeline(vocab: Vocab) -> tuple[WorstTask, dict[str, Any]]:
     return (found[0].worst_task, found[0].scored) if found else (WorstTask(), {})
 
 
+def _pipeline_of(pipe: SharedTransformer) -> Language | None:
+    """Where spaCy has linked it last; None if that is gone, or if it has not been linked."""
+    reference = _PIPELINES.get(pipe)
+    return None if reference is None else reference()
+
+
 def _all_of(vocab: Vocab) -> "list[SharedTransformer]":
     with _LINKING:  # other threads may be making pipelines
         return [pipe for pipe in _INSTANCES if pipe.vocab is vocab]
@@ -842,7 +846,7 @@ def find_by_vocab(vocab: Vocab) -> SharedTransformer | None:
 def surroundings(listener: Model, vocab: Vocab) -> tuple[str | None, list[str]]:
     """The component that a listener is in, as far as that can be found, and the shared_transformers of its pipeline."""
     encoders = sorted(_all_of(vocab), key=lambda pipe: pipe.name)
-    for nlp in (reference() for reference in filter(None, map(_PIPELINES.get, encoders))):
+    for nlp in map(_pipeline_of, encoders):
         for name, component in [] if nlp is None else nlp.components:
             model = getattr(component, "model", None)
             if isinstance(model, Model) and any(node is listener for node in model.walk()):

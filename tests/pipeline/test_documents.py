@@ -136,12 +136,13 @@ def test_a_document_that_a_cleaner_has_freed_can_be_read_again_but_not_by_a_head
     train(nlp, 2)
     doc = nlp(TEXTS[0])
     first = annotations(doc)
-    assert doc.tensor is None or not doc.tensor.size
+    left = None if cleaner == "doc_cleaner" else (0,)
+    assert getattr(doc.tensor, "shape", None) == left
     with pytest.raises(ListenerError, match="has not encoded"):
         nlp.get_pipe("tagger")(doc)  # type: ignore[operator]
     assert annotations(nlp(doc)) == first
     [(again, context)] = nlp.pipe([(doc, "context")], as_tuples=True)
-    assert again.tensor is None or not again.tensor.size
+    assert getattr(again.tensor, "shape", None) == left
     assert context == "context"
     examples = [Example(again, eg.reference) for eg in make_examples(nlp.vocab)[:1]]
     nlp.update(examples, sgd=nlp.resume_training())
